@@ -1,0 +1,125 @@
+"""The superuser's way into a cluster. For provisioning only; no request ever passes here."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import TupleRow
+
+from fleet.errors import (
+    ClusterUnfit,
+    ClusterUnreachable,
+    NotSuperuser,
+    ProvisioningFailed,
+    ProvisioningTimeout,
+)
+from tiergate.deadline import Deadline
+
+Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
+
+OLDEST_MAJOR = 15
+# Long enough for a busy tenant's longest usual statement, short enough to let go of those who queue behind us.
+LOCK_TIMEOUT = "5s"
+# Numbers of ours among a database's advisory locks; tiergate.enter() uses TENANT_LOCKS too.
+TENANT_LOCKS = 1413959000
+FLEET_LOCKS = 1413959001
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterAccess:
+    """One Postgres server, and the superuser who arranges things on it.
+
+    Attributes:
+        conninfo: libpq keyword/value string or URL with host, port and TLS.
+        database: Where the cluster's own tenants live; for a government cluster, where we enter.
+    """
+
+    name: str
+    conninfo: str
+    database: str
+    user: str
+    password: str = field(repr=False)
+
+
+@asynccontextmanager
+async def bounded(cluster: ClusterAccess, step: str, deadline: Deadline) -> AsyncIterator[None]:
+    """Ends what is inside at the deadline, and tells its driver errors in our words.
+
+    Args:
+        step: What is being done, as in "could not …".
+
+    Raises:
+        ProvisioningTimeout: The deadline, or the wait for a lock, is over.
+        ClusterUnreachable: No connection, or it broke.
+        ProvisioningFailed: The server refused.
+    """
+    try:
+        async with asyncio.timeout_at(deadline.at_s):
+            yield
+    except (TimeoutError, pg.LockNotAvailable, pg.QueryCanceled) as exc:
+        raise ProvisioningTimeout(cluster.name, step) from exc
+    except psycopg.OperationalError as exc:
+        raise ClusterUnreachable(cluster.name, _reason(exc)) from exc
+    except psycopg.Error as exc:
+        raise ProvisioningFailed(cluster.name, step, exc.sqlstate, _reason(exc)) from exc
+
+
+@asynccontextmanager
+async def open_admin(cluster: ClusterAccess, database: str, deadline: Deadline) -> AsyncIterator[Connection]:
+    """A superuser's connection to *database*, in autocommit; use inside `bounded`.
+
+    Raises:
+        ClusterUnreachable: The conninfo cannot be read.
+        ClusterUnfit: The server is too old, or the database not in UTF-8.
+        NotSuperuser: The login is no superuser.
+    """
+    where = _conninfo(cluster, database, deadline)
+    async with await psycopg.AsyncConnection.connect(where, autocommit=True) as connection:
+        # A superuser with "public" in the search path runs whatever somebody planted there.
+        await connection.execute(
+            "SELECT set_config('search_path', 'pg_catalog, pg_temp', false), set_config('lock_timeout', %s, false),"
+            " set_config('statement_timeout', %s, false), set_config('client_min_messages', 'warning', false),"
+            " set_config('default_transaction_isolation', 'read committed', false),"
+            " set_config('default_transaction_read_only', 'off', false)",
+            (LOCK_TIMEOUT, str(max(1, math.ceil(deadline.left_s() * 1000)))),
+        )
+        await _check(cluster, connection, database)
+        yield connection
+
+
+async def _check(cluster: ClusterAccess, connection: Connection, database: str) -> None:
+    cursor = await connection.execute(
+        "SELECT rolsuper, current_setting('server_encoding') FROM pg_roles WHERE rolname = current_user"
+    )
+    is_superuser, encoding = await cursor.fetchone() or (False, "")
+    if not is_superuser:
+        raise NotSuperuser(cluster.name, cluster.user)
+    if (major := connection.info.server_version // 10000) < OLDEST_MAJOR:
+        raise ClusterUnfit(cluster.name, f"it runs PostgreSQL {major}, and {OLDEST_MAJOR} is the oldest that will do")
+    if encoding != "UTF8":
+        raise ClusterUnfit(cluster.name, f"database {database!r} is in {encoding}; only UTF8 holds every tenant's text")
+
+
+def _conninfo(cluster: ClusterAccess, database: str, deadline: Deadline) -> str:
+    try:
+        return make_conninfo(
+            cluster.conninfo,
+            user=cluster.user,
+            password=cluster.password,
+            dbname=database,
+            connect_timeout=max(1, math.ceil(deadline.left_s())),
+            application_name="tiergate provisioning",
+        )
+    except psycopg.ProgrammingError:
+        # libpq's complaint quotes the string, which may hold a password: neither told nor chained.
+        raise ClusterUnreachable(cluster.name, "its conninfo cannot be read") from None
+
+
+def _reason(exc: psycopg.Error) -> str:
+    return exc.diag.message_primary or " ".join(str(exc).split())

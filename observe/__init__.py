@@ -1,0 +1,1 @@
+"""What happened, folded into numbers and lines: metrics and logs. Decides nothing, blocks nothing."""

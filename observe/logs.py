@@ -1,0 +1,185 @@
+"""Events, and what libraries log, as one JSON object a line on standard error.
+
+Never a secret, never SQL, never a row's value: an event carries none, and texts that others
+wrote are scrubbed.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Literal, assert_never
+
+from observe.lines import LineWriter
+from observe.scrub import frames, scrub
+from tiergate.events import (
+    CacheAnswered,
+    ConnectionClosed,
+    ConnectionOpened,
+    DialFailed,
+    Event,
+    LoopFailed,
+    PoolClosed,
+    RegistryFound,
+    RegistryLost,
+    RequestAnswered,
+    StaleRouteRefused,
+)
+
+Level = Literal["debug", "info", "warning", "error"]
+Requests = Literal["none", "failed", "all"]
+
+MOST_PER_S = 10
+"""Lines a second of one kind and code; the rest are counted and told once the second is over."""
+
+_WEIGHT: dict[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_SERVER_ERROR = 500  # HTTP: from here on it is our fault, not the caller's
+
+
+class Log:
+    """Says what happened; call it with each event.
+
+    `level`, `requests` and `slow_s` may be set while running.
+
+    Args:
+        level: What weighs less is left out.
+        requests: "failed" leaves out answered requests unless they took `slow_s`; "none" leaves out all.
+        slow_s: An answered request that took so long is told as a warning; 0 for never.
+    """
+
+    def __init__(
+        self,
+        writer: LineWriter,
+        *,
+        level: Level = "info",
+        requests: Requests = "failed",
+        slow_s: float = 1.0,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._writer = writer
+        self.level: Level = level
+        self.requests: Requests = requests
+        self.slow_s = slow_s
+        self._now = now
+        self._window_ends_s = 0.0
+        self._told: dict[tuple[str, str], int] = {}
+
+    def __call__(self, event: Event) -> None:  # noqa: C901 - one case for each kind of event
+        """Tell one event, if it is to be told."""
+        match event:
+            case RequestAnswered():
+                self._tell_request(event)
+            case CacheAnswered():
+                pass  # two for each request: a matter for metrics only
+            case ConnectionOpened(cluster, tier, took_s):
+                self.say("debug", "connection-opened", cluster=cluster, tier=tier, ms=_ms(took_s))
+            case ConnectionClosed(cluster, tier, reason):
+                self.say("debug", "connection-closed", cluster=cluster, tier=tier, reason=reason)
+            case DialFailed(cluster, tier, error):
+                self._limit("warning", "dial-failed", cluster, cluster=cluster, tier=tier, error=scrub(error))
+            case PoolClosed(cluster, tier, reason):
+                self.say("debug", "pool-closed", cluster=cluster, tier=tier, reason=reason)
+            case StaleRouteRefused(tenant, tier, state):
+                self._limit("info", "stale-route-refused", state, tenant=tenant, tier=tier, fence_state=state)
+            case RegistryLost(error):
+                self._limit("error", "registry-lost", "", error=scrub(error))
+            case RegistryFound():
+                self._limit("info", "registry-found", "")
+            case LoopFailed(loop, error):
+                self._limit("error", "loop-failed", loop, loop=loop, error=scrub(error))
+            case _:
+                assert_never(event)
+
+    def _tell_request(self, event: RequestAnswered) -> None:
+        self._end_window()
+        if self.requests == "none":
+            return
+        if event.outcome != "ok":
+            level: Level = "error" if event.status >= _SERVER_ERROR else "warning"
+            self._limit(level, "request", event.outcome, **_request_facts(event))
+        elif 0 < self.slow_s <= event.total_s:
+            self._limit("warning", "request", "slow", **_request_facts(event), slow=True)
+        elif self.requests == "all":
+            self.say("info", "request", **_request_facts(event))
+
+    def say(self, level: Level, event: str, **facts: object) -> None:
+        """Write one line; *facts* are plain values, and hold no secret and no SQL."""
+        if _WEIGHT[level] >= _WEIGHT[self.level]:
+            self._writer.write({"time": datetime.now(UTC), "level": level, "event": event, **facts})
+
+    def _limit(self, level: Level, event: str, code: str, **facts: object) -> None:
+        if _WEIGHT[level] < _WEIGHT[self.level]:
+            return
+        self._end_window()
+        told = self._told.get((event, code), 0)
+        self._told[event, code] = told + 1
+        if told < MOST_PER_S:
+            self.say(level, event, **facts)
+
+    def _end_window(self) -> None:
+        now_s = self._now()
+        if now_s < self._window_ends_s:
+            return
+        self._window_ends_s = now_s + 1.0
+        told, self._told = self._told, {}
+        for (event, code), count in told.items():
+            if count > MOST_PER_S:
+                self.say("warning", "suppressed", of=event, code=code, count=count - MOST_PER_S)
+
+    def flush(self) -> None:
+        """Tell what was suppressed, if the second is over; for a loop that runs now and then."""
+        self._end_window()
+
+    @contextmanager
+    def bridge(self) -> Iterator[None]:
+        """Meanwhile, what libraries log from warnings upwards goes here, and nowhere else."""
+        root = logging.getLogger()
+        kept, kept_level = root.handlers[:], root.level
+        bridge = _Bridge(self)
+        root.handlers[:] = [bridge]
+        root.setLevel(logging.WARNING)
+        logging.captureWarnings(capture=True)
+        try:
+            yield
+        finally:
+            logging.captureWarnings(capture=False)
+            root.handlers[:] = kept
+            root.setLevel(kept_level)
+
+
+class _Bridge(logging.Handler):
+    """Hands records of the standard library's logging to a `Log`."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level: Level = "error" if record.levelno >= logging.ERROR else "warning"
+        message = record.getMessage()
+        facts: dict[str, object] = {}
+        if record.exc_info and (error := record.exc_info[1]) is not None:
+            # The words of an exception may quote SQL or values; its kind and place may not.
+            message = message.partition("\n")[0].replace(str(error) or "\n", type(error).__name__)
+            facts = {"exception": type(error).__name__, "frames": frames(error)}
+        self._log._limit(level, "log", record.name, logger=record.name, message=scrub(message), **facts)  # noqa: SLF001 - one class in two parts
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
+
+
+def _request_facts(event: RequestAnswered) -> dict[str, object]:
+    return {
+        "request_id": event.request_id,
+        "tenant": event.tenant,
+        "tier": event.tier,
+        "outcome": event.outcome,
+        "status": event.status,
+        "ms": _ms(event.total_s),
+        "auth_ms": _ms(event.auth_s),
+        "queue_ms": _ms(event.queue_s),
+        "connect_ms": _ms(event.connect_s),
+        "database_ms": _ms(event.database_s),
+    }

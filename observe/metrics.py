@@ -1,0 +1,221 @@
+"""Events folded into Prometheus metrics; the only importer of `prometheus_client`.
+
+Labels come from small closed sets, never from tenants or texts that a caller
+chooses. A fold adds to plain numbers; `refresh` hands them on (see `observe.tally`).
+"""
+
+from collections.abc import Callable, Iterable
+from typing import assert_never
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from observe.processes import is_shared
+from observe.snapshot import PoolSnapshot
+from observe.tally import MOST_VALUES, CounterTally, HistogramTally
+from tiergate.errors import TiergateError
+from tiergate.events import (
+    CacheAnswered,
+    ConnectionClosed,
+    ConnectionOpened,
+    DialFailed,
+    Event,
+    LoopFailed,
+    PoolClosed,
+    RegistryFound,
+    RegistryLost,
+    RequestAnswered,
+    StaleRouteRefused,
+)
+from tiergate.tenant import Tier
+
+PHASES = ("auth", "queue", "connect", "database", "total")
+CACHES = ("placement", "credential")
+CACHE_OUTCOMES = ("hit", "miss", "negative", "stale")
+UNKNOWN = "unknown"
+"""Tier of a request whose tenant is not known."""
+
+_BUCKETS_S = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
+)  # fmt: skip
+
+
+def error_codes() -> tuple[str, ...]:
+    """Codes of all errors whose classes are imported by now, sorted."""
+    found: set[str] = set()
+    left = list(TiergateError.__subclasses__())
+    while left:
+        kind = left.pop()
+        left.extend(kind.__subclasses__())
+        code = getattr(kind, "code", None)
+        if isinstance(code, str):
+            found.add(code)
+    return tuple(sorted(found))
+
+
+class Metrics:
+    """What `/metrics` says.
+
+    Call it with each event. With several processes (see `observe.processes`) each
+    has its own `Metrics` and calls `refresh` every second, and any one's `render` speaks for all.
+
+    Args:
+        snapshot: Asked at each `refresh`; plain and quick.
+        outcomes: Error codes to show as 0 before they first happen.
+    """
+
+    def __init__(
+        self, snapshot: Callable[[], PoolSnapshot] = PoolSnapshot, outcomes: Iterable[str] | None = None
+    ) -> None:
+        self._snapshot = snapshot
+        self.registry = CollectorRegistry()
+        self._tallies: list[CounterTally | HistogramTally] = []
+        self._make_request_metrics(("ok", *(error_codes() if outcomes is None else outcomes)))
+        self._make_pool_metrics()
+        self._make_registry_metrics()
+
+    def _make_request_metrics(self, outcomes: Iterable[str]) -> None:
+        tiers = (*Tier, UNKNOWN)
+        self._requests = self._counter(
+            "tiergate_requests_total",
+            "Requests answered.",
+            ["tier", "outcome"],
+            [(tier, outcome) for tier in tiers for outcome in outcomes],
+        )
+        seconds = Histogram(
+            "tiergate_request_seconds",
+            "Where the time of a request went; a phase that did not occur is not counted.",
+            ["tier", "phase"],
+            registry=self.registry,
+            buckets=_BUCKETS_S,
+        )
+        self._seconds = {
+            tier: tuple(HistogramTally(seconds.labels(tier, phase), _BUCKETS_S) for phase in PHASES)
+            for tier in tiers
+        }
+        for phases in self._seconds.values():
+            self._tallies.extend(phases)
+        self._stale_routes = self._counter_by_tier(
+            "tiergate_stale_routes_total",
+            "Requests that a database's fence refused: the tenant is served elsewhere, or not at all.",
+        )
+        self._loops_failed = self._counter(
+            "tiergate_loop_failures_total", "Unexpected errors of background loops, which went on.", ["loop"]
+        )
+
+    def _make_pool_metrics(self) -> None:
+        self._connections = self._gauge("tiergate_pool_connections", "Server connections.", ["tier", "state"])
+        self._waiting = self._gauge("tiergate_pool_waiting", "Requests in line for a connection.", ["tier"])
+        self._pools = self._gauge("tiergate_pools", "Pools that are open.", ["tier"])
+        self._budget = self._gauge(
+            "tiergate_pool_budget", "Server connections allowed and used, by cluster.", ["cluster", "kind"]
+        )
+        self._clusters_seen: set[str] = set()
+        self._opened = self._counter_by_tier(
+            "tiergate_connections_opened_total", "Server connections opened."
+        )
+        self._dials_failed = self._counter_by_tier(
+            "tiergate_dial_failures_total", "Server connections that could not be opened."
+        )
+        self._closed = self._counter(
+            "tiergate_connections_closed_total", "Server connections closed.", ["tier", "reason"]
+        )
+        self._pools_closed = self._counter("tiergate_pools_closed_total", "Pools closed.", ["tier", "reason"])
+
+    def _make_registry_metrics(self) -> None:
+        self._cache = self._counter(
+            "tiergate_registry_cache_total",
+            "Questions to the cache of the registry.",
+            ["cache", "outcome"],
+            [(cache, outcome) for cache in CACHES for outcome in CACHE_OUTCOMES],
+        )
+        self._registry_up = Gauge(
+            "tiergate_registry_up",
+            "1 while the registry answers and notifies, 0 while cached answers serve.",
+            registry=self.registry,
+            multiprocess_mode="livemin",
+        )
+        self._registry_up.set(1)
+
+    def _gauge(self, name: str, text: str, labels: list[str]) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry, multiprocess_mode="livesum")
+
+    def _counter(
+        self, name: str, text: str, labels: list[str], known: Iterable[tuple[str, ...]] = ()
+    ) -> CounterTally:
+        tally = CounterTally(Counter(name, text, labels, registry=self.registry), known)
+        self._tallies.append(tally)
+        return tally
+
+    def _counter_by_tier(self, name: str, text: str) -> CounterTally:
+        return self._counter(name, text, ["tier"], [(tier,) for tier in Tier])
+
+    def __call__(self, event: Event) -> None:  # noqa: C901 - one case for each kind of event
+        """Fold one event."""
+        match event:
+            case RequestAnswered():
+                self._fold_request(event)
+            case CacheAnswered(cache=cache, outcome=outcome):
+                self._cache.add((cache, outcome))
+            case ConnectionOpened(tier=tier):
+                self._opened.add((tier,))
+            case ConnectionClosed(tier=tier, reason=reason):
+                self._closed.add((tier, reason))
+            case DialFailed(tier=tier):
+                self._dials_failed.add((tier,))
+            case PoolClosed(tier=tier, reason=reason):
+                self._pools_closed.add((tier, reason))
+            case StaleRouteRefused(tier=tier):
+                self._stale_routes.add((tier,))
+            case RegistryLost():
+                self._registry_up.set(0)
+            case RegistryFound():
+                self._registry_up.set(1)
+            case LoopFailed(loop=loop):
+                self._loops_failed.add((loop,))
+            case _:
+                assert_never(event)
+
+    def _fold_request(self, event: RequestAnswered) -> None:
+        tier = event.tier or UNKNOWN
+        self._requests.add((tier, event.outcome))
+        auth, queue, connect, database, total = self._seconds[tier]
+        if event.auth_s:
+            auth.add(event.auth_s)
+        if event.queue_s or event.database_s:
+            # Whoever reached the database stood in line, be it for no time at all.
+            queue.add(event.queue_s)
+        if event.connect_s:
+            connect.add(event.connect_s)
+        if event.database_s:
+            database.add(event.database_s)
+        total.add(event.total_s)
+
+    def refresh(self) -> None:
+        """Hand on what was added up, and set this process's gauges from a new snapshot."""
+        for tally in self._tallies:
+            tally.flush()
+        now = self._snapshot()
+        counts = {count.tier: count for count in now.tiers}
+        for tier in Tier:
+            count = counts.get(tier)
+            self._pools.labels(tier).set(count.pools if count else 0)
+            self._waiting.labels(tier).set(count.waiting if count else 0)
+            for state in ("active", "idle", "opening", "closing"):
+                self._connections.labels(tier, state).set(getattr(count, state) if count else 0)
+        budgets = {budget.cluster: budget for budget in now.budgets[:MOST_VALUES]}
+        self._clusters_seen |= budgets.keys()
+        for cluster in self._clusters_seen:
+            budget = budgets.get(cluster)
+            self._budget.labels(cluster, "max").set(budget.max if budget else 0)
+            self._budget.labels(cluster, "used").set(budget.used if budget else 0)
+
+    def render(self) -> tuple[bytes, str]:
+        """The body and content type of `/metrics`; reads files when there are several processes."""
+        self.refresh()
+        source = self.registry
+        if is_shared():
+            source = CollectorRegistry()
+            MultiProcessCollector(source)  # type: ignore[no-untyped-call]
+        return generate_latest(source), CONTENT_TYPE_LATEST

@@ -1,0 +1,48 @@
+"""How full the pools are at one instant: values that `pools` fills and `observe` reads."""
+
+from dataclasses import dataclass
+
+from tiergate.tenant import Tier
+
+
+@dataclass(frozen=True, slots=True)
+class TierCount:
+    """All pools of one tier in this process, added up.
+
+    Attributes:
+        pools: Pools that are open.
+        active: Connections that a lease holds.
+        idle: Connections that wait for a lease.
+        opening: Connections being dialled.
+        closing: Connections that the server has not yet let go of.
+        waiting: Requests in line for a connection.
+    """
+
+    tier: Tier
+    pools: int
+    active: int
+    idle: int
+    opening: int
+    closing: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetCount:
+    """Server connections to one cluster: how many this process may hold, and how many it holds.
+
+    Attributes:
+        used: Includes those being opened and those being closed.
+    """
+
+    cluster: str
+    max: int
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSnapshot:
+    """This process's pools at one instant; tiers and clusters without pools may be left out."""
+
+    tiers: tuple[TierCount, ...] = ()
+    budgets: tuple[BudgetCount, ...] = ()

@@ -1,0 +1,175 @@
+"""What can go wrong between a tenant and its database."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tiergate.errors import TiergateError
+from tiergate.tenant import TenantId
+
+
+class StatementRefused(TiergateError):
+    """The text is no statement that runs here."""
+
+    code = "statement-refused"
+    advice = "Send one SELECT, INSERT, UPDATE, DELETE, MERGE or VALUES, with or without WITH."
+
+    def __init__(self, keyword: str) -> None:
+        what = f"{keyword.upper()} is not a statement that runs here" if keyword else "there is no statement in the text"
+        super().__init__(f"{what}: one SELECT, INSERT, UPDATE, DELETE, MERGE or VALUES is")
+        self.keyword = keyword
+
+
+@dataclass(frozen=True, slots=True)
+class PgError:
+    """What Postgres said of a failed statement; None where it said nothing.
+
+    Source:
+        PostgreSQL 18, 54.8 "Error and Notice Message Fields".
+    """
+
+    message: str
+    code: str
+    severity: str | None = None
+    detail: str | None = None
+    hint: str | None = None
+    position: str | None = None
+    internal_position: str | None = None
+    internal_query: str | None = None
+    where: str | None = None
+    schema: str | None = None
+    table: str | None = None
+    column: str | None = None
+    data_type: str | None = None
+    constraint: str | None = None
+    file: str | None = None
+    line: str | None = None
+    routine: str | None = None
+
+
+class StatementFailed(TiergateError):
+    """Postgres refused the statement; the transaction is rolled back."""
+
+    code = "statement-failed"
+    advice = "The message and SQLSTATE are Postgres's own."
+
+    def __init__(self, error: PgError, index: int) -> None:
+        """*index* counts the statements of a batch from 0."""
+        super().__init__(error.message)
+        self.error = error
+        self.index = index
+
+
+class PoolExhausted(TiergateError):
+    """No connection came free before the deadline."""
+
+    code = "pool-exhausted"
+    retryable = True
+    advice = "Try again shortly; if it lasts, raise default_pool_size or max_db_connections, or promote the tenant."
+
+    def __init__(self, pool: str, waited_s: float) -> None:
+        super().__init__(f"pool {pool!r} had no free connection for {waited_s:.2f} s")
+        self.pool = pool
+        self.waited_s = waited_s
+
+
+class QueueFull(TiergateError):
+    """Too many requests wait for the same pool already."""
+
+    code = "queue-full"
+    retryable = True
+    advice = "Try again shortly; if it lasts, raise max_waiting or default_pool_size."
+
+    def __init__(self, pool: str, waiting: int) -> None:
+        super().__init__(f"{waiting} requests wait for pool {pool!r} already")
+        self.pool = pool
+        self.waiting = waiting
+
+
+class DatabaseUnavailable(TiergateError):
+    """The tenant's database cannot be reached, or refuses us."""
+
+    code = "database-unavailable"
+    retryable = True
+    advice = "Try again; the operator finds the cause under `tiergate cluster show` and in the log."
+
+    def __init__(self, cluster: str, reason: str) -> None:
+        """*reason* is for the log: it may name hosts and roles, and is not sent to tenants."""
+        super().__init__(f"the database on cluster {cluster!r} cannot be reached")
+        self.cluster = cluster
+        self.reason = reason
+
+
+class ConnectionLost(TiergateError):
+    """The server hung up during the request; whether it took effect is unknown."""
+
+    code = "connection-lost"
+    retryable = True
+    advice = "Whether the statement took effect is unknown: look before repeating a write."
+
+    def __init__(self, reason: str) -> None:
+        """*reason* is for the log."""
+        super().__init__("the connection to the database was lost during the request")
+        self.reason = reason
+
+
+class StaleRoute(TiergateError):
+    """The fence in the database says that it does not serve this tenant at this epoch."""
+
+    code = "stale-route"
+    retryable = True
+    advice = "Try again; the tenant is being moved or its place is being changed."
+
+    def __init__(self, tenant: TenantId, fence_state: str) -> None:
+        super().__init__(f"tenant {tenant!r} is not served where the registry says ({fence_state})")
+        self.tenant = tenant
+        self.fence_state = fence_state
+
+
+class ContextRefused(TiergateError):
+    """The database does not accept our signature for the tenant."""
+
+    code = "context-refused"
+    advice = "The master key, the database's context key and the clocks must agree; see docs/how-to/operate.md."
+
+    def __init__(self, tenant: TenantId, cluster: str, reason: str) -> None:
+        """*reason* is for the log."""
+        super().__init__(f"the database on cluster {cluster!r} did not accept the request's context for {tenant!r}")
+        self.tenant = tenant
+        self.cluster = cluster
+        self.reason = reason
+
+
+class DeadlineExceeded(TiergateError):
+    """The request's time is over."""
+
+    code = "deadline-exceeded"
+    retryable = True
+    advice = "Make the statement cheaper, or raise request_timeout_s or the tier's statement_timeout_s."
+    stages: ClassVar[tuple[str, ...]] = ("queue", "connect", "database")
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(f"the request's time ended in stage {stage!r}")
+        self.stage = stage
+
+
+class ResponseTooLarge(TiergateError):
+    """The answer is larger than the gateway hands on."""
+
+    code = "response-too-large"
+    advice = "Ask for fewer rows or columns, with LIMIT or by pages."
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"response is too large (max is {limit_bytes} bytes)")
+        self.limit_bytes = limit_bytes
+
+
+class PoolsExhausted(TiergateError):
+    """Every pool that may be open is in use."""
+
+    code = "pools-exhausted"
+    retryable = True
+    advice = "Try again shortly; if it lasts, raise max_pools."
+
+    def __init__(self, max_pools: int) -> None:
+        super().__init__(f"all {max_pools} pools are in use")
+        self.max_pools = max_pools

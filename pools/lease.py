@@ -1,0 +1,181 @@
+"""One connection, one tenant, one transaction."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NoReturn
+
+from psycopg import pq
+
+from pools.binding import bind
+from pools.errors import (
+    ConnectionLost,
+    ContextRefused,
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    PgError,
+    StaleRoute,
+    StatementFailed,
+)
+from pools.result import Result, pg_error, result
+from pools.statement import Fenced, Statement, fence
+from pools.wire import Answer, Wire
+from registry.placement import Placement
+from tiergate.deadline import Deadline
+
+_GOOD = frozenset({pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_CHUNK})
+_FATAL = pq.ExecStatus.FATAL_ERROR
+_TAGS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"})
+# The server gives up this much before we do, so that its clear error arrives and the connection lives on.
+_SERVER_FIRST_S = 0.1
+_STALE_PLAN = frozenset({("0A000", "RevalidateCachedQuery"), ("26000", "FetchPreparedStatement")})
+
+
+class Isolation(StrEnum):
+    """Postgres's transaction isolation levels, as SQL spells them."""
+
+    READ_UNCOMMITTED = "READ UNCOMMITTED"
+    READ_COMMITTED = "READ COMMITTED"
+    REPEATABLE_READ = "REPEATABLE READ"
+    SERIALIZABLE = "SERIALIZABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What runs together, in order, or not at all.
+
+    Attributes:
+        isolation: None for READ COMMITTED, the default of the request's login.
+    """
+
+    statements: Sequence[Statement]
+    isolation: Isolation | None = None
+    read_only: bool = False
+    deferrable: bool = False
+
+    def begin(self) -> bytes:
+        """The statement that opens it."""
+        words = ["BEGIN"]
+        if self.isolation is not None:
+            words.append(f"ISOLATION LEVEL {self.isolation}")
+        if self.read_only:
+            words.append("READ ONLY")
+        if self.deferrable:
+            words.append("DEFERRABLE")
+        return " ".join(words).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """What one transaction may take.
+
+    Attributes:
+        statement_timeout_s: For each statement, at the server.
+        max_bytes: Of all answers together, on the wire.
+    """
+
+    statement_timeout_s: float
+    max_bytes: int
+
+
+async def run(
+    wire: Wire, placement: Placement, transaction: Transaction, limits: RequestLimits, deadline: Deadline
+) -> list[Result]:
+    """Run *transaction* as *placement*'s tenant on *wire*, in one network round trip.
+
+    Returns:
+        1 result for each statement, in order. They are handed out only once COMMIT has succeeded.
+
+    Raises:
+        StatementRefused: Nothing was sent.
+        StatementFailed: Postgres refused a statement or the commit; nothing took effect.
+        StaleRoute: The database does not serve this tenant at this epoch; nothing ran.
+        ContextRefused: The database does not know our signature; nothing ran.
+        DeadlineExceeded: Whether it took effect is unknown; the wire is broken.
+        ConnectionLost: The same.
+        ResponseTooLarge: The wire is broken; nothing took effect.
+    """
+    fenced = [fence(statement.text) for statement in transaction.statements]
+    for _ in range(2):
+        answers = await _fly(wire, placement, transaction, fenced, limits, deadline)
+        stale = _stale_plans(wire, fenced, answers)
+        if not stale:
+            return _results(wire, placement, fenced, answers)
+        for text in stale:
+            wire.forget(text)
+        await wire.roll_back()
+    raise ConnectionLost("a statement's plan went stale twice")
+
+
+async def _fly(
+    wire: Wire, placement: Placement, transaction: Transaction, fenced: list[Fenced],
+    limits: RequestLimits, deadline: Deadline,
+) -> list[Answer]:  # fmt: skip
+    left_s = deadline.left_s()
+    timeout_s = min(limits.statement_timeout_s, left_s - _SERVER_FIRST_S)
+    if timeout_s <= 0:
+        raise DeadlineExceeded("queue")
+    binding = bind(placement, pid=wire.pid, now_s=time.time(), timeout_ms=max(1, int(timeout_s * 1000)))
+    wire.ask(transaction.begin())
+    wire.ask(binding.sql, binding.params)
+    for text, statement in zip(fenced, transaction.statements, strict=True):
+        wire.ask(text.sql, statement.params, rows=True)
+    wire.ask(b"COMMIT")
+    try:
+        async with asyncio.timeout_at(deadline.at_s):
+            return await wire.fly(max_bytes=limits.max_bytes)
+    except TimeoutError as exc:
+        raise DeadlineExceeded("database") from exc
+
+
+def _stale_plans(wire: Wire, fenced: list[Fenced], answers: list[Answer]) -> list[bytes]:
+    """The texts whose prepared form no longer fits the tables; Postgres asks us to prepare them anew.
+
+    Source:
+        PostgreSQL 18, plancache.c, "cached plan must not change result type".
+    """
+    stale = []
+    for text, answer in zip(fenced, answers[2:-1], strict=True):
+        failed = answer[-1]
+        if failed.status == _FATAL and wire.is_prepared(text.sql):
+            error = pg_error(failed)
+            if (error.code, error.routine) in _STALE_PLAN:
+                stale.append(text.sql)
+    return stale
+
+
+def _results(
+    wire: Wire, placement: Placement, fenced: list[Fenced], answers: list[Answer]
+) -> list[Result]:
+    for number, answer in enumerate(answers):
+        if answer[-1].status == _FATAL:
+            _refuse(placement, fenced, number - 2, pg_error(answer[-1]))
+        if answer[-1].status not in _GOOD:
+            wire.broken = True
+            raise ConnectionLost(f"the server answered with status {answer[-1].status}")
+    results = [result(answer) for answer in answers[2:-1]]
+    if wire.in_transaction or any(r.command_tag.partition(" ")[0] not in _TAGS for r in results):
+        # The fence keeps every other command out. If one got in, this connection is nobody's any more.
+        wire.broken = True
+    return results
+
+
+def _refuse(placement: Placement, fenced: list[Fenced], index: int, error: PgError) -> NoReturn:
+    """Raise what Postgres's *error* means; *index* counts the statements, -1 is `enter`."""
+    match index:
+        case -2:
+            raise DatabaseUnavailable(placement.place.cluster, f"BEGIN failed: {error.message}")
+        case -1 if error.code == "TG001":
+            raise StaleRoute(placement.tenant, error.hint or "unknown")
+        case -1 if error.code == "57014":
+            raise DeadlineExceeded("database")
+        case -1:
+            raise ContextRefused(placement.tenant, placement.place.cluster, f"{error.code}: {error.message}")
+        case _ if index < len(fenced) and error.position is not None:
+            here = fenced[index].position(int(error.position))
+            raise StatementFailed(replace(error, position=str(here)), index)
+        case _:
+            raise StatementFailed(error, index)
+

@@ -1,0 +1,228 @@
+"""Every pool of this process: which one serves a placement, and which one gives way.
+
+One pool for each place: the shared place of a standard cluster, a premium tenant's
+schema, a government tenant's database. The cache of pools is bounded; the pool that
+was used least recently, and that nobody is using, goes first.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from pools.budget import Budget
+from pools.errors import PoolsExhausted
+from pools.lease import RequestLimits, Transaction, run
+from pools.pool import Pool, PoolLimits
+from pools.result import Result
+from pools.wire import Wire
+from registry.placement import PlaceId, Placement
+from tiergate.deadline import Deadline
+from tiergate.events import Emit, LoopFailed, PoolClosed
+from tiergate.tenant import Tier
+
+_TIDY_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchboardLimits:
+    """What all pools of this process may use together.
+
+    Attributes:
+        max_db_connections: To one cluster, this process's share.
+        max_pools: Pools kept at once.
+        tiers: What one pool of each tier may use.
+    """
+
+    max_db_connections: int
+    max_pools: int
+    tiers: Mapping[Tier, PoolLimits]
+
+
+class Switchboard:
+    """Lends connections to tenants."""
+
+    def __init__(self, limits: SwitchboardLimits, tasks: asyncio.TaskGroup, emit: Emit) -> None:
+        self._limits = limits
+        self._tasks = tasks
+        self._emit = emit
+        self._pools: OrderedDict[PlaceId, Pool] = OrderedDict()
+        self._retiring: set[Pool] = set()
+        self._budgets: dict[str, Budget] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    def lease(self, placement: Placement, deadline: Deadline) -> "Lease":
+        """A connection that is *placement*'s tenant's alone inside the `async with`."""
+        return Lease(self, placement, deadline)
+
+    def pool(self, placement: Placement) -> Pool:
+        """The pool that serves *placement*, made if need be.
+
+        Raises:
+            PoolsExhausted: max_pools are in use at this moment.
+        """
+        place = placement.place
+        pool = self._pools.get(place.id)
+        if pool is not None:
+            known = pool.place
+            if known is place or (known.password, known.conninfo, known.login) == (
+                place.password, place.conninfo, place.login,
+            ):  # fmt: skip
+                self._pools.move_to_end(place.id)
+                return pool
+            self._retire(pool, "login changed")
+        self._make_room()
+        pool = self._pools[place.id] = Pool(
+            place, self._limits.tiers[place.tier], self._budget(place.cluster), start=self._start, emit=self._emit
+        )
+        return pool
+
+    def _make_room(self) -> None:
+        if len(self._pools) < self._limits.max_pools:
+            return
+        for pool in self._pools.values():
+            if pool.is_quiet:
+                self._retire(pool, "evicted")
+                return
+        raise PoolsExhausted(self._limits.max_pools)
+
+    def _retire(self, pool: Pool, reason: str) -> None:
+        del self._pools[pool.place.id]
+        pool.retire()
+        self._retiring.add(pool)
+        self._emit(PoolClosed(pool.place.cluster, pool.place.tier, reason))
+
+    def _budget(self, cluster: str) -> Budget:
+        if cluster not in self._budgets:
+            self._budgets[cluster] = Budget(self._limits.max_db_connections, evict=lambda: self._evict(cluster))
+        return self._budgets[cluster]
+
+    def _evict(self, cluster: str) -> None:
+        """Close the connection of *cluster* that has rested longest, so that another pool may dial."""
+        resting = [
+            (since, pool)
+            for pool in self._pools.values()
+            if pool.place.cluster == cluster and (since := pool.oldest_idle_at()) is not None
+        ]
+        if resting:
+            min(resting, key=lambda pair: pair[0])[1].evict_one("evicted")
+
+    def _start(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = self._tasks.create_task(self._guarded(work, name), name=name)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _guarded(self, work: Coroutine[None, None, None], name: str) -> None:
+        try:
+            await work
+        except Exception as exc:  # noqa: BLE001 - one broken connection must not end the gateway
+            self._emit(LoopFailed(name, f"{type(exc).__name__}: {exc}"))
+
+    def resize(self, limits: SwitchboardLimits) -> None:
+        """Go on with other limits; what is open beyond them closes when it comes back."""
+        self._limits = limits
+        for budget in self._budgets.values():
+            budget.limit = limits.max_db_connections
+        for pool in self._pools.values():
+            pool.limits = limits.tiers[pool.place.tier]
+            pool.grow()
+
+    def tidy(self) -> None:
+        """Close what has rested too long, and drop pools that have nothing left."""
+        now = asyncio.get_running_loop().time()
+        for pool in list(self._pools.values()):
+            pool.tidy(now)
+            if pool.is_quiet and not pool.idle and now - pool.last_used > pool.limits.server_idle_timeout:
+                self._retire(pool, "idle")
+        self._retiring = {pool for pool in self._retiring if pool.closing or not pool.is_quiet}
+
+    async def keep_tidy(self) -> None:
+        """Tidy once a second, until cancelled."""
+        while True:
+            await asyncio.sleep(_TIDY_EVERY_S)
+            self.tidy()
+
+    async def drain(self, *, within_s: float) -> bool:
+        """Retire every pool and wait until the servers have confirmed the end of every connection.
+
+        Returns:
+            Whether all ended in time; what did not is dropped.
+        """
+        for pool in list(self._pools.values()):
+            self._retire(pool, "shutdown")
+        try:
+            async with asyncio.timeout(within_s):
+                while self._running or any(not pool.is_quiet for pool in self._retiring):
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            for task in self._running:
+                task.cancel()
+            return False
+        return True
+
+    def pools(self) -> list[Pool]:
+        """Every pool there is, those on their way out included."""
+        return [*self._pools.values(), *self._retiring]
+
+    def budgets(self) -> Mapping[str, Budget]:
+        """Every cluster's budget by the cluster's name."""
+        return self._budgets
+
+
+class Lease:
+    """A connection that is one tenant's alone for one transaction.
+
+    Attributes:
+        queue_s: Seconds waited for a connection.
+    """
+
+    __slots__ = ("_deadline", "_placement", "_pool", "_switchboard", "_wire", "queue_s")
+
+    def __init__(self, switchboard: Switchboard, placement: Placement, deadline: Deadline) -> None:
+        self._switchboard = switchboard
+        self._placement = placement
+        self._deadline = deadline
+        self._pool: Pool | None = None
+        self._wire: Wire | None = None
+        self.queue_s = 0.0
+
+    async def __aenter__(self) -> Self:
+        self._pool = pool = self._switchboard.pool(self._placement)
+        self._wire = pool.lend_now()
+        if self._wire is None:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            self._wire = await pool.lend(self._deadline)
+            self.queue_s = loop.time() - began
+        return self
+
+    async def run(self, transaction: Transaction, limits: RequestLimits) -> list[Result]:
+        """Run *transaction*; see `pools.lease.run` for what it returns and raises."""
+        if self._wire is None:
+            raise RuntimeError("a lease runs inside `async with`")
+        return await run(self._wire, self._placement, transaction, limits, self._deadline)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._wire is not None and self._pool is not None:
+            self._pool.give_back(self._wire)
+            self._wire = None
+
+
+@asynccontextmanager
+async def open_switchboard(
+    limits: SwitchboardLimits, emit: Emit, *, drain_timeout_s: float
+) -> AsyncIterator[Switchboard]:
+    """A switchboard; at the end every connection is closed, within *drain_timeout_s*."""
+    async with asyncio.TaskGroup() as tasks:
+        switchboard = Switchboard(limits, tasks, emit)
+        tidying = tasks.create_task(switchboard.keep_tidy(), name="tidy pools")
+        try:
+            yield switchboard
+        finally:
+            tidying.cancel()
+            await switchboard.drain(within_s=drain_timeout_s)

@@ -1,0 +1,180 @@
+"""What the registry refuses, or cannot do."""
+
+from collections.abc import Sequence
+
+from tiergate.errors import TiergateError
+from tiergate.tenant import Tier
+
+
+class RegistryUnavailable(TiergateError):
+    """The registry did not answer in time, or could not be reached."""
+
+    code = "registry-unavailable"
+    retryable = True
+    advice = "Look at the registry's Postgres server and at registry.url; cached tenants go on meanwhile."
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the registry does not answer: {why}")
+        self.why = why
+
+
+class RegistryFailed(TiergateError):
+    """The registry answered with an error that waiting will not cure."""
+
+    code = "registry-failed"
+    advice = "Check that nothing but tiergate changed the schema tiergate_registry, and the role's grants on it."
+
+    def __init__(self, sqlstate: str, message: str) -> None:
+        super().__init__(f"the registry refused a statement ({sqlstate}): {message}")
+        self.sqlstate = sqlstate
+
+
+class RegistryTooNew(TiergateError):
+    """The registry's tables were made by a later tiergate than this one."""
+
+    code = "registry-too-new"
+    advice = "Start the version of tiergate that migrated the registry, or a later one."
+
+    def __init__(self, found: Sequence[str], known: str) -> None:
+        super().__init__(
+            f"the registry is at revision {', '.join(found)}, which this tiergate does not know; it knows up to {known}"
+        )
+        self.found = tuple(found)
+        self.known = known
+
+
+class SecretUnreadable(TiergateError):
+    """A secret that the registry keeps does not open with this master key."""
+
+    code = "secret-unreadable"
+    advice = "Set secrets.master_key to the key that the registry's secrets were sealed with."
+
+    def __init__(self) -> None:
+        super().__init__("a sealed secret does not open with this master key")
+
+
+class UnknownTenant(TiergateError):
+    """The registry has no such tenant."""
+
+    code = "unknown-tenant"
+    advice = "Check the tenant's name; `tiergate tenant list` shows those there are."
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(f"there is no tenant {tenant!r}")
+        self.tenant = tenant
+
+
+class TenantExists(TiergateError):
+    """The name is taken."""
+
+    code = "tenant-exists"
+    advice = "Choose another name, or go on with the tenant that is there."
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(f"there is already a tenant {tenant!r}, and it is not what was asked for")
+        self.tenant = tenant
+
+
+class WrongState(TiergateError):
+    """What was asked does not fit where the tenant or its place stands in its life."""
+
+    code = "wrong-state"
+    advice = "Finish what is under way first: `tiergate tenant show` tells the state."
+
+    def __init__(self, subject: str, state: str, wanted: str) -> None:
+        super().__init__(f"{subject} is {state} and cannot become {wanted}")
+        self.subject = subject
+        self.state = state
+        self.wanted = wanted
+
+
+class UnknownCluster(TiergateError):
+    """The registry has no such cluster."""
+
+    code = "unknown-cluster"
+    advice = "Check the cluster's name; `tiergate cluster list` shows those there are."
+
+    def __init__(self, cluster: str) -> None:
+        super().__init__(f"there is no cluster {cluster!r}")
+        self.cluster = cluster
+
+
+class ClusterExists(TiergateError):
+    """The name is taken."""
+
+    code = "cluster-exists"
+    advice = "Choose another name, or change the cluster that is there."
+
+    def __init__(self, cluster: str) -> None:
+        super().__init__(f"there is already a cluster {cluster!r}, and it is not what was asked for")
+        self.cluster = cluster
+
+
+class BadCluster(TiergateError):
+    """A cluster cannot be described like this."""
+
+    code = "bad-cluster"
+    advice = "Name it like a host (a-z, 0-9, -); give host, port and TLS as libpq keywords, the rest separately."
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+
+
+class NoCluster(TiergateError):
+    """No cluster of the tier may take the tenant."""
+
+    code = "no-cluster"
+    advice = "Add a cluster of that tier, in that region where one is asked for."
+
+    def __init__(self, tier: Tier, region: str | None) -> None:
+        where = f" in region {region!r}" if region else ""
+        super().__init__(f"there is no {tier} cluster{where}")
+        self.tier = tier
+        self.region = region
+
+
+class WrongTier(TiergateError):
+    """The cluster serves another tier than the tenant's."""
+
+    code = "wrong-tier"
+    advice = "Name a cluster of the tenant's tier, or none."
+
+    def __init__(self, cluster: str, tier: Tier, wanted: Tier) -> None:
+        super().__init__(f"cluster {cluster!r} is {tier}, not {wanted}")
+        self.cluster = cluster
+        self.tier = tier
+        self.wanted = wanted
+
+
+class ResidencyViolated(TiergateError):
+    """The tenant's rows may not lie in the cluster's region."""
+
+    code = "residency-violated"
+    advice = "Name a cluster in the tenant's region, or none."
+
+    def __init__(self, cluster: str, region: str | None, wanted: str) -> None:
+        where = f"in region {region!r}" if region else "in no named region"
+        super().__init__(f"cluster {cluster!r} is {where}; the tenant must stay in {wanted!r}")
+        self.cluster = cluster
+        self.region = region
+        self.wanted = wanted
+
+
+class UnknownPlace(TiergateError):
+    """The registry has no such place."""
+
+    code = "unknown-place"
+
+    def __init__(self, place: str) -> None:
+        super().__init__(f"there is no place {place!r}")
+        self.place = place
+
+
+class UnknownKey(TiergateError):
+    """No valid API key is meant: never made, mistyped, expired or revoked; which one is not said."""
+
+    code = "unknown-key"
+    advice = "Use a key that `tiergate key list` shows as valid, or create one."
+
+    def __init__(self) -> None:
+        super().__init__("the API key is not valid")

@@ -1,0 +1,61 @@
+"""Where a tenant's rows live: the values that the registry answers with."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+from tiergate.tenant import TenantId, Tier
+
+PlaceId = NewType("PlaceId", str)
+"""Opaque: `pl_` and 12 lower-case letters or digits. Schemas, databases and logins are named after it."""
+
+
+class TenantState(StrEnum):
+    """Where a tenant stands in its life."""
+
+    CREATING = "creating"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One database schema that holds rows, and how to reach it.
+
+    Attributes:
+        cluster: Name of the Postgres server in the registry.
+        conninfo: libpq keyword/value string with host, port and TLS; no user, password or dbname.
+        database: Bare name of the database.
+        schema: Bare name of the schema that the application's tables are in.
+        login: Role that requests connect as.
+        password: That role's password.
+        context_key: 32 bytes; signs the tokens that `tiergate.enter` accepts in this database.
+        context_kid: Number of that key in the database's key table.
+    """
+
+    id: PlaceId
+    tier: Tier
+    cluster: str
+    conninfo: str
+    database: str
+    schema: str
+    login: str
+    password: str = field(repr=False)
+    context_key: bytes = field(repr=False)
+    context_kid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A tenant and the place that serves it.
+
+    Attributes:
+        epoch: Grows with each change of placement, is never used twice.
+    """
+
+    tenant: TenantId
+    tier: Tier
+    state: TenantState
+    place: Place
+    epoch: int
+    region: str | None

@@ -1,0 +1,86 @@
+"""What the registry keeps besides placements, as values."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from registry.placement import Place, PlaceId, TenantState
+from tiergate.tenant import TenantId, Tier
+
+
+class PlaceState(StrEnum):
+    """Whether a place may take tenants."""
+
+    PREPARING = "preparing"
+    READY = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One Postgres server, and how tiergate administers it.
+
+    Attributes:
+        conninfo: libpq keyword/value string with host, port and TLS; no user, password or dbname.
+        database: Where standard and premium tenants' schemas lie; on a government cluster, where to log in.
+        tenants: How many tenants were placed there when this was read.
+    """
+
+    name: str
+    tier: Tier
+    region: str | None
+    conninfo: str
+    database: str
+    admin_user: str
+    admin_password: str = field(repr=False)
+    created_at: datetime
+    tenants: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPlace:
+    """A place, and whether it may take tenants."""
+
+    place: Place
+    state: PlaceState
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant as operators see it."""
+
+    name: TenantId
+    tier: Tier
+    region: str | None
+    state: TenantState
+    created_at: datetime
+    cluster: str
+    place: PlaceId
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One administrative act, as it is written down.
+
+    Attributes:
+        actor: Who did it, as they identified themselves.
+        act: What, as `noun.verb`: "tenant.suspend".
+        subject: To whom or what: a tenant's, cluster's or key's name.
+        outcome: "ok", or an error's stable code.
+        detail: More facts, JSON; never a secret.
+    """
+
+    actor: str
+    act: str
+    subject: str
+    outcome: str = "ok"
+    detail: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """An `Entry`, when it was written and in which order."""
+
+    id: int
+    at: datetime
+    entry: Entry

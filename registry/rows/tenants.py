@@ -1,0 +1,254 @@
+"""Tenants, and where each of them is placed."""
+
+from typing import Literal
+
+from sqlalchemy import RowMapping, Select, bindparam, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from registry.errors import (
+    NoCluster,
+    ResidencyViolated,
+    TenantExists,
+    UnknownCluster,
+    UnknownTenant,
+    WrongState,
+    WrongTier,
+)
+from registry.placement import Placement, PlaceId, TenantState
+from registry.records import Entry, PlaceState, Tenant
+from registry.rows.asking import note, row, rows, tell
+from registry.rows.clusters import PLACE_COLUMNS, PLACES, Clusters, add_place, new_place_id
+from registry.tables import CLUSTER, DATA_DATABASE, EPOCH, PLACE, PLACEMENT, TENANT
+from tiergate.deadline import Deadline
+from tiergate.tenant import TenantId, Tier
+
+# Built once: SQLAlchemy then finds its compiled form, and asyncpg its prepared one, by identity.
+_ROUTE = (
+    select(
+        TENANT.c.name,
+        TENANT.c.tier,
+        TENANT.c.region,
+        TENANT.c.state,
+        PLACEMENT.c.epoch,
+        *PLACE_COLUMNS,
+    )
+    .select_from(
+        TENANT.join(PLACEMENT, PLACEMENT.c.tenant == TENANT.c.name).join(
+            PLACES, PLACEMENT.c.place == PLACE.c.id
+        )
+    )
+    .where(TENANT.c.name == bindparam("tenant"))
+)
+
+
+class Tenants(Clusters):
+    """Who is served, and from where."""
+
+    async def route(self, tenant: TenantId, deadline: Deadline | None = None) -> Placement | None:
+        """The tenant's placement, in one round trip; None when there is no such tenant."""
+        async with self._reading(deadline) as connection:
+            found = (await connection.execute(_ROUTE, {"tenant": tenant})).mappings().one_or_none()
+        return self._placement(found) if found is not None else None
+
+    async def tenants(
+        self, *, limit: int = 1000, after: str = "", tier: Tier | None = None
+    ) -> list[Tenant]:
+        """Tenants by name, from the first one after *after*."""
+        statement = _tenants().where(TENANT.c.name > after).order_by(TENANT.c.name).limit(limit)
+        if tier is not None:
+            statement = statement.where(TENANT.c.tier == tier)
+        async with self._reading() as connection:
+            return [_tenant(found) for found in await rows(connection, statement)]
+
+    async def tenant(self, name: TenantId) -> Tenant:
+        """The tenant of that name.
+
+        Raises:
+            UnknownTenant: There is none.
+        """
+        async with self._reading() as connection:
+            found = await row(connection, _tenants().where(TENANT.c.name == name))
+        if found is None:
+            raise UnknownTenant(name)
+        return _tenant(found)
+
+    async def create_tenant(
+        self,
+        name: TenantId,
+        tier: Tier,
+        *,
+        application_schema: str,
+        actor: str,
+        region: str | None = None,
+        cluster: str | None = None,
+    ) -> Placement:
+        """Take a tenant in and place it, in one transaction; its rows' place is still to be made.
+
+        Asked again before `activate`, with the same tier, region and cluster, it answers
+        with the same placement, so that an interrupted creation can go on.
+
+        Args:
+            application_schema: Where the application's tables lie in a government tenant's database.
+            cluster: Where to; None for the one of that tier and region with the fewest tenants.
+
+        Raises:
+            TenantExists: The name is taken.
+            UnknownCluster, WrongTier, ResidencyViolated: The cluster that was named may not take it.
+            NoCluster: None was named, and there is none that may.
+        """
+        async with self._changing() as connection:
+            added = await row(
+                connection,
+                upsert(TENANT)
+                .values(name=name, tier=tier, region=region, state=TenantState.CREATING)
+                .on_conflict_do_nothing()  # waits for a creation of the same name, and then sees it
+                .returning(TENANT.c.name),
+            )
+            if added is None:
+                return await self._resume(connection, name, tier, region, cluster)
+            chosen = await _choose(connection, tier, region, cluster)
+            place = await self._make_room(connection, chosen, tier, application_schema)
+            await connection.execute(insert(PLACEMENT).values(tenant=name, place=place, epoch=EPOCH.next_value()))
+            detail: dict[str, object] = {"tier": tier, "region": region, "cluster": chosen["name"], "place": place}
+            await note(connection, Entry(actor, "tenant.create", name, detail=detail))
+            await tell(connection, tenant=name)
+            return await self._placed(connection, name)
+
+    async def activate(self, name: TenantId, *, actor: str) -> None:
+        """The tenant's place is made: serve it. Again is no harm.
+
+        Raises:
+            UnknownTenant: There is none.
+            WrongState: It is suspended, or its place is not ready.
+        """
+        async with self._changing() as connection:
+            state = await _locked_state(connection, name)
+            if state is TenantState.ACTIVE:
+                return
+            if state is TenantState.SUSPENDED:
+                raise WrongState(f"tenant {name!r}", state, "active by being created")
+            found = (await connection.execute(_ROUTE, {"tenant": name})).mappings().one()
+            if found["place_state"] != PlaceState.READY:
+                raise WrongState(f"place {found['place_id']!r}", found["place_state"], "a tenant's")
+            await _enter_state(connection, name, TenantState.ACTIVE)
+            await note(connection, Entry(actor, "tenant.activate", name))
+
+    async def set_state(
+        self,
+        name: TenantId,
+        state: Literal[TenantState.ACTIVE, TenantState.SUSPENDED],
+        *,
+        actor: str,
+    ) -> None:
+        """Suspend or resume a tenant. Again is no harm.
+
+        Raises:
+            UnknownTenant: There is none.
+            WrongState: It is still being created.
+        """
+        async with self._changing() as connection:
+            known = await _locked_state(connection, name)
+            if known is TenantState.CREATING:
+                raise WrongState(f"tenant {name!r}", known, state)
+            if known is state:
+                return
+            await _enter_state(connection, name, state)
+            act = "tenant.suspend" if state is TenantState.SUSPENDED else "tenant.resume"
+            await note(connection, Entry(actor, act, name))
+
+    async def _resume(
+        self, connection: AsyncConnection, name: TenantId, tier: Tier, region: str | None, cluster: str | None
+    ) -> Placement:
+        placed = await self._placed(connection, name)
+        is_same = (placed.state, placed.tier, placed.region) == (TenantState.CREATING, tier, region)
+        if not is_same or cluster not in {None, placed.place.cluster}:
+            raise TenantExists(name)
+        return placed
+
+    async def _make_room(
+        self, connection: AsyncConnection, cluster: RowMapping, tier: Tier, application_schema: str
+    ) -> PlaceId:
+        if tier is Tier.STANDARD:
+            shared = select(PLACE.c.id).where(PLACE.c.cluster == cluster["name"], PLACE.c.tier == tier)
+            return PlaceId((await connection.execute(shared)).scalar_one())
+        place = new_place_id()
+        database, schema = cluster["database"], str(place)
+        if tier is Tier.GOVERNMENT:
+            database, schema = place, application_schema
+            await connection.execute(insert(DATA_DATABASE).values(cluster=cluster["name"], database=database))
+        await add_place(connection, self._vault, place, cluster["name"], tier, database, schema, place)
+        return place
+
+    async def _placed(self, connection: AsyncConnection, name: TenantId) -> Placement:
+        return self._placement((await connection.execute(_ROUTE, {"tenant": name})).mappings().one())
+
+    def _placement(self, found: RowMapping) -> Placement:
+        return Placement(
+            tenant=TenantId(found["name"]),
+            tier=Tier(found["tier"]),
+            state=TenantState(found["state"]),
+            place=self._place(found),
+            epoch=found["epoch"],
+            region=found["region"],
+        )
+
+
+async def _choose(
+    connection: AsyncConnection, tier: Tier, region: str | None, named: str | None
+) -> RowMapping:
+    if named is not None:
+        found = await row(connection, select(CLUSTER).where(CLUSTER.c.name == named))
+        if found is None:
+            raise UnknownCluster(named)
+        if found["tier"] != tier:
+            raise WrongTier(named, Tier(found["tier"]), tier)
+        if region is not None and found["region"] != region:
+            raise ResidencyViolated(named, found["region"], region)
+        return found
+    placed = (
+        select(PLACE.c.cluster, func.count().label("tenants"))
+        .select_from(PLACEMENT.join(PLACE, PLACEMENT.c.place == PLACE.c.id))
+        .group_by(PLACE.c.cluster)
+        .subquery()
+    )
+    fitting = select(CLUSTER).outerjoin(placed, placed.c.cluster == CLUSTER.c.name).where(CLUSTER.c.tier == tier)
+    if region is not None:
+        fitting = fitting.where(CLUSTER.c.region == region)
+    emptiest = fitting.order_by(func.coalesce(placed.c.tenants, 0), CLUSTER.c.name).limit(1)
+    found = await row(connection, emptiest)
+    if found is None:
+        raise NoCluster(tier, region)
+    return found
+
+
+async def _locked_state(connection: AsyncConnection, name: TenantId) -> TenantState:
+    locked = select(TENANT.c.state).where(TENANT.c.name == name).with_for_update()
+    found = await row(connection, locked)
+    if found is None:
+        raise UnknownTenant(name)
+    return TenantState(found["state"])
+
+
+async def _enter_state(connection: AsyncConnection, name: TenantId, state: TenantState) -> None:
+    await connection.execute(update(TENANT).where(TENANT.c.name == name).values(state=state))
+    await tell(connection, tenant=name)
+
+
+def _tenants() -> Select[tuple[object, ...]]:
+    return select(TENANT, PLACEMENT.c.epoch, PLACEMENT.c.place, PLACE.c.cluster).select_from(
+        TENANT.join(PLACEMENT, PLACEMENT.c.tenant == TENANT.c.name).join(PLACE, PLACEMENT.c.place == PLACE.c.id)
+    )
+
+
+def _tenant(found: RowMapping) -> Tenant:
+    return Tenant(
+        name=TenantId(found["name"]),
+        tier=Tier(found["tier"]),
+        region=found["region"],
+        state=TenantState(found["state"]),
+        created_at=found["created_at"],
+        cluster=found["cluster"],
+        place=PlaceId(found["place"]),
+        epoch=found["epoch"],
+    )

@@ -1,0 +1,35 @@
+"""The registry itself: everything that is asked of it, and every change to it.
+
+Each change is one transaction with its line in the audit, and with a
+notification that Postgres delivers once it has committed. Never caches.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from config.settings import Registry
+from registry.link import new_engine
+from registry.rows.credentials import Credentials
+from registry.rows.tenants import Tenants
+from registry.vault import Vault
+from tiergate.deadline import finish
+
+_CLOSE_S = 2.0
+
+
+class Store(Tenants, Credentials):
+    """Clusters, places, tenants, keys and the audit.
+
+    Every method may also raise `RegistryUnavailable` (try again later) and
+    `RegistryFailed` (do not).
+    """
+
+
+@asynccontextmanager
+async def open_store(registry: Registry, vault: Vault) -> AsyncIterator[Store]:
+    """A store with connections of its own; nothing is dialled until it is asked."""
+    engine = new_engine(registry.url, pool_size=registry.pool_size, timeout_s=registry.timeout_s)
+    try:
+        yield Store(engine, vault, timeout_s=registry.timeout_s)
+    finally:
+        await finish(engine.dispose(), within_s=_CLOSE_S)

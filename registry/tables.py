@@ -1,0 +1,135 @@
+"""The registry's tables, as SQLAlchemy Core sees them.
+
+The migrations in `versions/` make them; a test holds the two equal. Secrets
+are kept sealed, API keys as digests only.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Sequence,
+    Table,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+SCHEMA = "tiergate_registry"
+CHANNEL = "tiergate_registry"
+
+METADATA = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    },
+)
+
+_TIERS = "tier IN ('standard', 'premium', 'government')"
+
+
+def _moment(name: str) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+EPOCH = Sequence("epoch", metadata=METADATA, schema=SCHEMA, data_type=BigInteger)
+
+CLUSTER = Table(
+    "cluster",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("tier", Text, CheckConstraint(_TIERS, name="tier"), nullable=False),
+    Column("region", Text),
+    Column("conninfo", Text, nullable=False),
+    Column("database", Text, nullable=False),
+    Column("admin_secret", Text, nullable=False),
+    _moment("created_at"),
+)
+
+DATA_DATABASE = Table(
+    "data_database",
+    METADATA,
+    Column("cluster", Text, ForeignKey(CLUSTER.c.name), primary_key=True),
+    Column("database", Text, primary_key=True),
+    Column("context_kid", Integer, nullable=False, server_default=text("1")),
+)
+
+PLACE = Table(
+    "place",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("cluster", Text, nullable=False),
+    Column("tier", Text, CheckConstraint(_TIERS, name="tier"), nullable=False),
+    Column("database", Text, nullable=False),
+    Column("schema", Text, nullable=False),
+    Column("login", Text, nullable=False),
+    Column("login_secret", Text, nullable=False),
+    Column("state", Text, CheckConstraint("state IN ('preparing', 'ready')", name="state"), nullable=False),
+    _moment("created_at"),
+    ForeignKeyConstraint(["cluster", "database"], [DATA_DATABASE.c.cluster, DATA_DATABASE.c.database]),
+    Index("place_shared_idx", "cluster", unique=True, postgresql_where=text("tier = 'standard'")),
+    Index(None, "cluster", "database"),
+)
+
+TENANT = Table(
+    "tenant",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("tier", Text, CheckConstraint(_TIERS, name="tier"), nullable=False),
+    Column("region", Text),
+    Column(
+        "state",
+        Text,
+        CheckConstraint("state IN ('creating', 'active', 'suspended')", name="state"),
+        nullable=False,
+    ),
+    _moment("created_at"),
+)
+
+PLACEMENT = Table(
+    "placement",
+    METADATA,
+    Column("tenant", Text, ForeignKey(TENANT.c.name, ondelete="CASCADE"), primary_key=True),
+    Column("place", Text, ForeignKey(PLACE.c.id), nullable=False, index=True),
+    Column("epoch", BigInteger, nullable=False, unique=True),
+    _moment("since"),
+)
+
+CREDENTIAL = Table(
+    "credential",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, ForeignKey(TENANT.c.name, ondelete="CASCADE"), index=True),
+    Column("digest", LargeBinary, CheckConstraint("length(digest) = 32", name="digest"), nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("note", Text, nullable=False, server_default=""),
+    _moment("created_at"),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True)),
+)
+
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _moment("at"),
+    Column("actor", Text, nullable=False),
+    Column("act", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("detail", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+)

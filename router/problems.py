@@ -1,0 +1,204 @@
+"""The only table from errors to HTTP: status, SQLSTATE, headers and the body of a refusal.
+
+What a caller reads here names nothing that is not the caller's own: messages meant
+for operators, host names and traces stay in the log.
+"""
+
+import re
+from dataclasses import dataclass
+
+import orjson
+
+import pools.errors as pools
+import registry.errors as registry
+import router.errors as edge
+from pools.errors import PgError
+from tiergate.errors import TiergateError
+
+_RETRY_AFTER = (b"retry-after", b"1")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A refusal, ready to be sent.
+
+    Attributes:
+        status: What the status line says.
+        honest_status: What it would say to a client that reads the body at any status; metrics count by this one.
+        outcome: The error's stable code.
+        headers: Complete but for content-length; names in lower case.
+    """
+
+    status: int
+    honest_status: int
+    outcome: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """How one kind of error reads from outside.
+
+    Attributes:
+        says: In place of the error's own sentence and advice, which are for operators.
+    """
+
+    status: int
+    sqlstate: str
+    says: str | None = None
+
+
+_OURS = "an error inside the gateway; its operator finds it in the log under the request id"
+_REGISTRY = "the gateway cannot look up where the tenant lives at the moment"
+
+_RULES: dict[type[TiergateError], _Rule] = {
+    edge.BadRequest: _Rule(400, "08P01"),
+    edge.TooManyStatements: _Rule(400, "54000"),
+    edge.TooManyParameters: _Rule(400, "54023"),
+    edge.NestedTooDeep: _Rule(400, "54001"),
+    edge.TextNotStorable: _Rule(400, "22021"),
+    edge.EmptyStatement: _Rule(400, "42601"),
+    edge.Unidentified: _Rule(401, "28P01"),
+    edge.NoCredential: _Rule(401, "28000"),
+    edge.KeySetUnavailable: _Rule(503, "57P03"),
+    edge.ScopeMissing: _Rule(403, "42501"),
+    edge.TenantSuspended: _Rule(403, "28000"),
+    edge.TenantNotReady: _Rule(503, "57P03"),
+    edge.RequestTooLarge: _Rule(413, "54000"),
+    edge.BodyTooSlow: _Rule(408, "57014"),
+    edge.Overloaded: _Rule(503, "53300"),
+    edge.Draining: _Rule(503, "57P01"),
+    pools.StatementRefused: _Rule(400, "42501"),
+    pools.PoolExhausted: _Rule(503, "53300"),
+    pools.PoolsExhausted: _Rule(503, "53300"),
+    pools.QueueFull: _Rule(503, "53300"),
+    pools.DatabaseUnavailable: _Rule(503, "08006"),
+    pools.ConnectionLost: _Rule(503, "08006"),
+    pools.StaleRoute: _Rule(503, "57P03"),
+    pools.ContextRefused: _Rule(500, "XX000", says=_OURS),
+    pools.DeadlineExceeded: _Rule(504, "57014"),
+    pools.ResponseTooLarge: _Rule(507, "54000"),
+    registry.RegistryUnavailable: _Rule(503, "57P03", says=_REGISTRY),
+    registry.RegistryFailed: _Rule(500, "XX000", says=_OURS),
+    registry.RegistryTooNew: _Rule(500, "XX000", says=_OURS),
+    registry.SecretUnreadable: _Rule(500, "XX000", says=_OURS),
+    registry.UnknownTenant: _Rule(401, "28P01"),
+    registry.UnknownKey: _Rule(401, "28P01"),
+    registry.UnknownCluster: _Rule(404, "42704"),
+    registry.UnknownPlace: _Rule(404, "42704"),
+    registry.TenantExists: _Rule(409, "42710"),
+    registry.ClusterExists: _Rule(409, "42710"),
+    registry.BadCluster: _Rule(400, "22023"),
+    registry.WrongState: _Rule(409, "55000"),
+    registry.NoCluster: _Rule(409, "55000"),
+    registry.WrongTier: _Rule(409, "55000"),
+    registry.ResidencyViolated: _Rule(409, "55000"),
+}
+_UNEXPECTED = _Rule(500, "XX000", says=_OURS)
+
+# Whole codes first, then classes (the first two characters). 23514, 23502 and the like stay 400: the
+# values are wrong, not in conflict with others.
+_STATUS_OF_SQLSTATE = {
+    "23503": 409, "23505": 409, "23P01": 409,
+    "25006": 405,
+    "40001": 409, "40P01": 409,
+    "42501": 403, "42P01": 404, "42883": 404,
+    "55P03": 409,
+    "57014": 504, "57P01": 503, "57P02": 503, "57P03": 503,
+}  # fmt: skip
+_STATUS_OF_CLASS = {"08": 503, "28": 401, "53": 503, "XX": 500}
+_REPEAT_AS_IT_IS = frozenset({"40001", "40P01"})
+
+# PTxyz is a status that the statement's author chose, as PostgREST has it; one that is no error's would
+# make a client take the refusal for an answer.
+_CHOSEN = re.compile(r"PT([45][0-9][0-9])")
+
+
+def sqlstate_status(sqlstate: str) -> int:
+    """The honest status of an error that Postgres raised.
+
+    Source:
+        PostgreSQL 18, appendix A "PostgreSQL Error Codes".
+    """
+    if chosen := _CHOSEN.fullmatch(sqlstate):
+        return int(chosen[1])
+    return _STATUS_OF_SQLSTATE.get(sqlstate) or _STATUS_OF_CLASS.get(sqlstate[:2], 400)
+
+
+def problem(error: BaseException, *, neon: bool) -> Problem:
+    """How *error* is told to the caller.
+
+    Args:
+        neon: The request carries a Neon-Connection-String: its driver reads the body
+            at status 400 only, and the honest status goes into a header.
+    """
+    error = _from_outside(error)
+    if isinstance(error, pools.StatementFailed):
+        status, said = sqlstate_status(error.error.code), error.error
+    else:
+        rule = _rule(error)
+        status, said = rule.status, _said(error, rule)
+    outcome = error.code if isinstance(error, TiergateError) and _is_known(error) else "internal"
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"tiergate-status", b"%d" % status),
+        (b"tiergate-error", outcome.encode()),
+    ]
+    if status in (429, 503) or said.code in _REPEAT_AS_IT_IS:
+        headers.append(_RETRY_AFTER)
+    if status == 401 and not neon:
+        headers.append((b"www-authenticate", b'Bearer realm="tiergate"'))
+    return Problem(400 if neon else status, status, outcome, tuple(headers), _body(said))
+
+
+def _from_outside(error: BaseException) -> BaseException:
+    """What *error* must look like to those who may not know what it is."""
+    match error:
+        case registry.UnknownTenant() | registry.UnknownKey():
+            return edge.Unidentified(error.code)
+        case pools.StaleRoute(fence_state="suspended"):
+            return edge.TenantSuspended(error.tenant)
+        case _:
+            return error
+
+
+def _rule(error: BaseException) -> _Rule:
+    """The rule of the error's class, or of the nearest class it is a kind of."""
+    return next((_RULES[kind] for kind in type(error).__mro__ if kind in _RULES), _UNEXPECTED)
+
+
+def _is_known(error: TiergateError) -> bool:
+    return isinstance(error, pools.StatementFailed) or _rule(error) is not _UNEXPECTED
+
+
+def _said(error: BaseException, rule: _Rule) -> PgError:
+    if rule.says is not None:
+        return PgError(rule.says, rule.sqlstate, severity="ERROR")
+    hint = error.advice if isinstance(error, TiergateError) else None
+    return PgError(str(error), rule.sqlstate, severity="ERROR", hint=hint or None)
+
+
+def _body(said: PgError) -> bytes:
+    """The sixteen keys, always all, in the order in which Neon's proxy writes them."""
+    return orjson.dumps(
+        {
+            "message": said.message,
+            "code": said.code,
+            "detail": said.detail,
+            "hint": said.hint,
+            "position": said.position,
+            "internalPosition": said.internal_position,
+            "internalQuery": said.internal_query,
+            "severity": said.severity,
+            "where": said.where,
+            "table": said.table,
+            "column": said.column,
+            "schema": said.schema,
+            "dataType": said.data_type,
+            "constraint": said.constraint,
+            "file": said.file,
+            "line": said.line,
+            "routine": said.routine,
+        }
+    )

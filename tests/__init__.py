@@ -1,0 +1,1 @@
+"""The suite: `unit` needs nothing, `integration` Postgres, `acceptance` the process, `adversity` faults."""

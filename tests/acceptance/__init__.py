@@ -1,0 +1,1 @@
+"""The whole program, seen from outside by real clients."""

@@ -1,0 +1,1 @@
+"""Rules that hold without a server, a network or a clock."""

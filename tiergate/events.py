@@ -1,0 +1,126 @@
+"""What happened, told once. Folding into metrics and logs is `observe`'s business.
+
+An event carries facts, never row values, SQL text or secrets.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tiergate.tenant import TenantId, Tier
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAnswered:
+    """One request to a door has its answer.
+
+    Attributes:
+        tenant: None while nobody is identified.
+        outcome: "ok", or the error's stable code.
+        status: The honest HTTP status.
+        auth_s, queue_s, connect_s, database_s: Where the time went, seconds.
+        total_s: From the request's first byte read to its last byte handed over.
+    """
+
+    request_id: str
+    tenant: TenantId | None
+    tier: Tier | None
+    outcome: str
+    status: int
+    auth_s: float
+    queue_s: float
+    connect_s: float
+    database_s: float
+    total_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOpened:
+    """A server connection was dialled; it counts since the dial began."""
+
+    cluster: str
+    tier: Tier
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionClosed:
+    """A server connection is gone, as confirmed by the server (or its socket)."""
+
+    cluster: str
+    tier: Tier
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DialFailed:
+    """A server connection could not be opened."""
+
+    cluster: str
+    tier: Tier
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolClosed:
+    """A pool left the cache of pools."""
+
+    cluster: str
+    tier: Tier
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StaleRouteRefused:
+    """A database's fence refused our route; the placement is read anew."""
+
+    tenant: TenantId
+    tier: Tier
+    fence_state: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheAnswered:
+    """The registry's cache was asked.
+
+    Attributes:
+        cache: "placement" or "credential".
+        outcome: "hit", "miss", "negative" or "stale".
+    """
+
+    cache: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryLost:
+    """The registry does not answer, or its notifications have stopped; cached answers serve."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryFound:
+    """The registry answers and notifies again; what was cached meanwhile is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopFailed:
+    """A background loop met an error it does not know, and goes on."""
+
+    loop: str
+    error: str
+
+
+Event = (
+    RequestAnswered
+    | ConnectionOpened
+    | ConnectionClosed
+    | DialFailed
+    | PoolClosed
+    | StaleRouteRefused
+    | CacheAnswered
+    | RegistryLost
+    | RegistryFound
+    | LoopFailed
+)
+Emit = Callable[[Event], None]
