@@ -1,0 +1,1 @@
+"""What operators do, and the JSON API on the admin port through which they do it."""

@@ -37,12 +37,12 @@ RELOADABLE: frozenset[str] = frozenset(
         "logging.slow_s",
     }
 )
-"""What a running gateway takes over; the marks in `defaults.yaml` say the same, and a test holds them equal."""
+"""What a running gateway takes over; a test holds it equal to the marks in `defaults.yaml`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Dotted names of the settings that differ, in the order of the reference; all issuers are one.
+    """Dotted names of the settings that differ, as the reference orders them; all issuers are one.
 
     Attributes:
         applied: Take effect on reload.

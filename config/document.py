@@ -14,11 +14,11 @@ from pathlib import Path
 
 import yaml
 
-from config.errors import FileUnusable, Mistake, SettingsInvalid
-from config.files import read_text
+from config.errors import Mistake, SettingsInvalid
+from config.files import FileUnusable, read_text
 
 MAX_BYTES = 65_536
-"""A real file has a few kilobytes. PyYAML needs 3 s for this many in the worst case, a list of short items."""
+"""A real file has a few kilobytes. PyYAML needs 3 s for this many at worst, a list of short items."""
 _MAX_DEPTH = 16
 _MAX_DIGITS = 20
 _QUOTE = "put a value that begins with & * ! % @ ` or holds ': ' or ' #' into quotes"
@@ -126,7 +126,7 @@ def _compose(text: str) -> yaml.Node | None:
 
 def _broken(name: str, exc: yaml.MarkedYAMLError) -> Mistake:
     """The mistake behind a syntax error; what PyYAML quotes from the file is left out."""
-    problem = re.split(r"['\"]", exc.problem or "something unreadable")[0].strip(" ,")
+    problem = re.split(r",? but found|['\"]", exc.problem or "something unreadable")[0].strip(" ,")
     mark = exc.problem_mark or exc.context_mark
     column = "" if mark is None else f" at column {mark.column + 1}"
     line = None if mark is None else mark.line + 1

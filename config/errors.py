@@ -28,7 +28,7 @@ class Mistake:
         return f"{where}: found {self.found}; {self.instead}"
 
 
-class SettingsInvalid(TiergateError):  # noqa: N818 - as every error of ours
+class SettingsInvalid(TiergateError):
     """The configuration cannot be used; every mistake in it is listed."""
 
     code = "settings-invalid"
@@ -41,13 +41,3 @@ class SettingsInvalid(TiergateError):  # noqa: N818 - as every error of ours
         count = len(self.mistakes)
         heading = f"the configuration has {count} mistake{'' if count == 1 else 's'}"
         super().__init__("\n".join([heading, *(f"  {mistake}" for mistake in self.mistakes)]))
-
-
-class FileUnusable(TiergateError):  # noqa: N818 - as every error of ours
-    """A file that the configuration needs cannot be read; becomes a mistake before anyone sees it."""
-
-    code = "file-unusable"
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason

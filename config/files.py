@@ -4,7 +4,13 @@ import os
 import stat
 from pathlib import Path
 
-from config.errors import FileUnusable
+
+class FileUnusable(Exception):
+    """A signal within this package: becomes a mistake, with the setting's name, before anyone sees it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def read_text(path: Path, *, max_bytes: int) -> str:
@@ -33,7 +39,11 @@ def read_text(path: Path, *, max_bytes: int) -> str:
 
 def _read_bytes(path: Path, max_bytes: int) -> bytes:
     # O_NONBLOCK: opening a named pipe must not wait for its writer. It has no effect on a regular file.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123 - a descriptor
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise FileUnusable("something that is not a regular file")
-        return file.read(max_bytes + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(max_bytes + 1)
+    finally:
+        os.close(descriptor)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import assert_never
+from urllib.parse import unquote
 
 from config.document import key_text
 from config.errors import Mistake
@@ -24,7 +25,11 @@ from config.secrets import resolve
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 NUMBER = re.compile(r"\s*[-+]?(\d+(\.\d*)?|\.\d+)\s*", re.ASCII)
 _MAX_ENTRIES = 100
-_SHOWN = 60
+_NAME_LENGTH = 60
+_JSON_BITS = 64
+_SHOWN = 15
+"""A text as long as a secret may be is not shown, unless as a path: it may be one in the wrong place."""
+_WORDS = ((str, "a text"), (Mapping, "a mapping"))
 SHORT = 3
 """A secret of so few characters is not looked for in messages: it would be found everywhere."""
 
@@ -83,9 +88,11 @@ class Layers:
             return _shown(value)
         if leaf.secret:
             return f"a secret of {len(value)} characters"
-        if any(len(each) > SHORT and each in value for each in self.secret) or re.search(r"://[^/]*@", value):
+        if any(len(each) > SHORT and each in value for each in self.secret):
             return "a text that holds a secret"
-        return json.dumps(value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…", ensure_ascii=True)
+        if len(value) > _SHOWN and leaf.kind is not Kind.PATH:
+            return f"a text of {len(value)} characters"
+        return json.dumps(value, ensure_ascii=True)
 
     def _node(self, node: Node, found: object, path: str, layer: Layer) -> None:
         match node:
@@ -153,7 +160,7 @@ class Layers:
                 for each in value
             ]
         if isinstance(value, str) and leaf.secret:
-            self.secret.add(value)
+            self.secret.update(_secrets_in(value))
         if isinstance(value, str) and leaf.kind is Kind.PATH:
             value = os.path.normpath(layer.folder / value) if value else None
         if any(
@@ -179,19 +186,23 @@ class Layers:
         return value
 
 
+def _secrets_in(text: str) -> set[str]:
+    """*text*, and the password in it when it is a URL."""
+    password = re.search(r"://[^/@]*?:([^@]*)@", text)
+    return {text} if password is None else {text, password[1], unquote(password[1])}
+
+
 def plain(value: object) -> object:
     """*value* as JSON could say it: no number too large, no nesting beyond a list of scalars."""
     match value:
-        case None | bool():
+        case None | bool() | float():
             return value
         case Enum() | os.PathLike():
             return str(value.value if isinstance(value, Enum) else os.fspath(value))
         case str():
             return str(value)
         case int():
-            return value if value.bit_length() < 64 else math.copysign(math.inf, value)  # noqa: PLR2004 - of a JSON integer
-        case float():
-            return value
+            return value if value.bit_length() < _JSON_BITS else math.inf * (1 if value > 0 else -1)
         case list() | tuple():
             return [each if isinstance(each, str) else {} for each in value[:_MAX_ENTRIES]]
         case _:
@@ -207,16 +218,14 @@ def _shown(value: object) -> str:
             return json.dumps(plain(value))
         case list() | tuple():
             return f"a list of {len(value)}"
-        case str():
-            return "a text"
         case _:
-            return "a mapping" if isinstance(value, Mapping) else f"a {type(value).__name__}"
+            return next((words for kind, words in _WORDS if isinstance(value, kind)), "something else")
 
 
 def _nearest(section: Section, key: str, path: str) -> str:
     """What to write instead of the unknown *key* of *section*."""
     if elsewhere := [each for each, leaf in leaves(SCHEMA) if leaf.name == key]:
         return f"write it as {' or '.join(elsewhere[:3])}, if that is meant"
-    if near := difflib.get_close_matches(key[:_SHOWN], section.children, n=1):
+    if near := difflib.get_close_matches(key[:_NAME_LENGTH], section.children, n=1):
         return f"write {near[0]}, if that is meant"
     return f"remove it; {path or 'the top level'} has {', '.join(section.children)}"

@@ -28,7 +28,7 @@ below as its keys (`gateway.port` is `port` under `gateway`). `tiergate check` l
   last newline, alone or within a text; `$${` is a plain `${`. What comes in that way is never shown.
 - Relative paths start in the folder of the YAML file.
 - Settings marked *reload* change on SIGHUP or `tiergate reload`; those marked *restart* at the next start.
-- The YAML is YAML 1.2 without anchors, aliases and tags. A key that stands twice, or is unknown, is a mistake.
+- The YAML is YAML 1.2 without anchors, aliases and tags. A key that stands twice or is unknown is a mistake.
 - Times are in seconds.
 """
 

@@ -17,6 +17,7 @@ from config.settings import Settings
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
 _TAKEN = re.compile(r"pg_|pl_|tiergate|information_schema$")
+_POSTGRES = {"postgresql", "postgres", "postgresql+asyncpg"}
 _KEY_LENGTH_OFF_LOOPBACK = 32
 
 
@@ -56,6 +57,15 @@ def is_dns_name(text: str) -> bool:
     """
     labels = text.split(".")
     return all(_LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
+
+
+def is_host(text: str) -> bool:
+    """Whether *text* is an IP address or a host name, without a port."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return is_dns_name(text)
+    return True
 
 
 def parsed_url(text: str) -> SplitResult | None:
@@ -126,13 +136,9 @@ def ports_differ(settings: Settings) -> Iterator[Finding]:
 def hosts_are_addresses(settings: Settings) -> Iterator[Finding]:
     """What is listened on is an IP address or a host name."""
     for path, host in (("gateway.host", settings.gateway.host), ("admin.host", settings.admin.host)):
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            if not is_dns_name(host):
-                yield Finding(
-                    path, "127.0.0.1, 0.0.0.0, ::1 or a host name", "it must be one address, without a port"
-                )
+        if not is_host(host):
+            because = "it must be one address, without a port"
+            yield Finding(path, "127.0.0.1, 0.0.0.0, ::1 or a host name", because)
 
 
 def an_open_admin_port_has_a_long_key(settings: Settings) -> Iterator[Finding]:
@@ -165,7 +171,13 @@ def cors_origin_is_an_origin(settings: Settings) -> Iterator[Finding]:
     if origin is None or origin == "*":
         return
     parts = parsed_url(origin)
-    if parts is None or parts.scheme not in {"http", "https"} or origin != f"{parts.scheme}://{parts.netloc}":
+    whole = parts is not None and origin == f"{parts.scheme}://{parts.netloc}" and "@" not in origin
+    if (
+        parts is None
+        or not whole
+        or parts.scheme not in {"http", "https"}
+        or not is_host(parts.hostname or "")
+    ):
         because = "an origin has a scheme, a host and perhaps a port, and nothing after them"
         yield Finding(
             "gateway.cors_origin", 'one such as https://app.example.com, or "*" (with quotes)', because
@@ -175,7 +187,7 @@ def cors_origin_is_an_origin(settings: Settings) -> Iterator[Finding]:
 def registry_url_names_a_database(settings: Settings) -> Iterator[Finding]:
     """The registry is a database in Postgres, reached by host or by socket folder."""
     parts = parsed_url(settings.registry.url)
-    named = parts is not None and parts.scheme in {"postgresql", "postgres"} and len(parts.path) > 1
+    named = parts is not None and parts.scheme in _POSTGRES and len(parts.path) > 1
     if parts is None or not named or not (parts.hostname or "host" in parse_qs(parts.query)):
         because = (
             "it must name a host (or ?host=/socket/folder) and a database, special characters percent-encoded"

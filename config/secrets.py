@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.errors import FileUnusable
-from config.files import read_text
+from config.files import FileUnusable, read_text
 
 MAX_BYTES = 65_536
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:(env|file):([^{}\x00-\x1f\x7f\ud800-\udfff]+)\})?")
@@ -58,7 +57,7 @@ def resolve(text: str, *, env: Mapping[str, str], folder: Path) -> Resolved:
     return Resolved(None if problems else result, tuple(sources), tuple(brought), tuple(problems))
 
 
-class _Unresolved(Exception):  # noqa: N818 - a signal inside this module
+class _Unresolved(Exception):
     def __init__(self, found: str, instead: str) -> None:
         super().__init__(found)
         self.found = found

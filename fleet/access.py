@@ -24,7 +24,7 @@ from tiergate.deadline import Deadline
 Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
 
 OLDEST_MAJOR = 15
-# Long enough for a busy tenant's longest usual statement, short enough to let go of those who queue behind us.
+# Long enough for a busy tenant's usual statement, short enough for those who queue behind us.
 LOCK_TIMEOUT = "5s"
 # Numbers of ours among a database's advisory locks; tiergate.enter() uses TENANT_LOCKS too.
 TENANT_LOCKS = 1413959000
@@ -64,10 +64,21 @@ async def bounded(cluster: ClusterAccess, step: str, deadline: Deadline) -> Asyn
             yield
     except (TimeoutError, pg.LockNotAvailable, pg.QueryCanceled) as exc:
         raise ProvisioningTimeout(cluster.name, step) from exc
-    except psycopg.OperationalError as exc:
-        raise ClusterUnreachable(cluster.name, _reason(exc)) from exc
     except psycopg.Error as exc:
+        if is_outage(exc):
+            raise ClusterUnreachable(cluster.name, _reason(exc)) from exc
         raise ProvisioningFailed(cluster.name, step, exc.sqlstate, _reason(exc)) from exc
+
+
+def is_outage(exc: psycopg.Error) -> bool:
+    """Whether the server is gone, going, full, or interrupted us; not whether it minds the SQL.
+
+    Source:
+        PostgreSQL 18, appendix A, classes 08, 53 and 57; without a code libpq itself speaks.
+    """
+    if exc.sqlstate is None:
+        return isinstance(exc, psycopg.OperationalError)
+    return exc.sqlstate[:2] in {"08", "53", "57"}
 
 
 @asynccontextmanager
@@ -81,29 +92,32 @@ async def open_admin(cluster: ClusterAccess, database: str, deadline: Deadline) 
     """
     where = _conninfo(cluster, database, deadline)
     async with await psycopg.AsyncConnection.connect(where, autocommit=True) as connection:
+        _check(cluster, connection, database)
         # A superuser with "public" in the search path runs whatever somebody planted there.
         await connection.execute(
-            "SELECT set_config('search_path', 'pg_catalog, pg_temp', false), set_config('lock_timeout', %s, false),"
-            " set_config('statement_timeout', %s, false), set_config('client_min_messages', 'warning', false),"
+            "SELECT set_config('search_path', 'pg_catalog, pg_temp', false),"
+            " set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false),"
+            " set_config('client_min_messages', 'warning', false),"
             " set_config('default_transaction_isolation', 'read committed', false),"
             " set_config('default_transaction_read_only', 'off', false)",
             (LOCK_TIMEOUT, str(max(1, math.ceil(deadline.left_s() * 1000)))),
         )
-        await _check(cluster, connection, database)
         yield connection
 
 
-async def _check(cluster: ClusterAccess, connection: Connection, database: str) -> None:
-    cursor = await connection.execute(
-        "SELECT rolsuper, current_setting('server_encoding') FROM pg_roles WHERE rolname = current_user"
-    )
-    is_superuser, encoding = await cursor.fetchone() or (False, "")
-    if not is_superuser:
+def _check(cluster: ClusterAccess, connection: Connection, database: str) -> None:
+    # What the server reports of itself at the start; no query is needed, nor a right to ask one.
+    info = connection.info
+    if info.parameter_status("is_superuser") != "on":
         raise NotSuperuser(cluster.name, cluster.user)
-    if (major := connection.info.server_version // 10000) < OLDEST_MAJOR:
-        raise ClusterUnfit(cluster.name, f"it runs PostgreSQL {major}, and {OLDEST_MAJOR} is the oldest that will do")
-    if encoding != "UTF8":
-        raise ClusterUnfit(cluster.name, f"database {database!r} is in {encoding}; only UTF8 holds every tenant's text")
+    if (major := info.server_version // 10000) < OLDEST_MAJOR:
+        raise ClusterUnfit(
+            cluster.name, f"it runs PostgreSQL {major}, and {OLDEST_MAJOR} is the oldest that will do"
+        )
+    if (encoding := info.parameter_status("server_encoding")) != "UTF8":
+        raise ClusterUnfit(
+            cluster.name, f"database {database!r} is in {encoding}, and only UTF8 holds every text"
+        )
 
 
 def _conninfo(cluster: ClusterAccess, database: str, deadline: Deadline) -> str:

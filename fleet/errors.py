@@ -45,7 +45,10 @@ class ContextKeyConflict(TiergateError):
     """A database knows another context key under our number."""
 
     code = "context-key-conflict"
-    advice = "Was secrets.master_key changed, or is the database another registry's? Use the old key or a new database."
+    advice = (
+        "Was secrets.master_key changed, or is the database another registry's? "
+        "Use the old key, or a new database."
+    )
 
     def __init__(self, cluster: str, database: str, kid: int) -> None:
         super().__init__(f"database {database!r} of cluster {cluster!r} has another context key number {kid}")

@@ -45,7 +45,7 @@ class Log:
     Args:
         level: What weighs less is left out.
         requests: "failed" leaves out answered requests unless they took `slow_s`; "none" leaves out all.
-        slow_s: An answered request that took so long is told as a warning; 0 for never.
+        slow_s: An answered request that took longer is told as a warning.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Log:
         if event.outcome != "ok":
             level: Level = "error" if event.status >= _SERVER_ERROR else "warning"
             self._limit(level, "request", event.outcome, **_request_facts(event))
-        elif 0 < self.slow_s <= event.total_s:
+        elif event.total_s > self.slow_s:
             self._limit("warning", "request", "slow", **_request_facts(event), slow=True)
         elif self.requests == "all":
             self.say("info", "request", **_request_facts(event))

@@ -46,13 +46,21 @@ class PoolLimits:
 
 
 class Pool:
-    """A bounded set of connections to one place."""
+    """A bounded set of connections to one place.
+
+    Attributes:
+        retired: Serves nobody new; goes once what is lent has come back.
+        closing: Connections whose end the server has not confirmed yet.
+        is_reachable: Whether the last dial succeeded; None before the first.
+        last_used: When a connection last came free, on the event loop's clock.
+    """
 
     def __init__(self, place: Place, limits: PoolLimits, budget: Budget, *, start: Start, emit: Emit) -> None:
         self.place = place
         self.limits = limits
         self.retired = False
         self.closing = 0
+        self.is_reachable: bool | None = None
         self._budget = budget
         self._start = start
         self._emit = emit
@@ -221,14 +229,17 @@ class Pool:
                 self._budget.give()
         if wire is not None:
             self._backoff_s = 0.0
+            self.is_reachable = True
             wire.expires_at = self._loop.time() + self.limits.server_lifetime * random.uniform(0.9, 1.0)
             wire.on_lost = partial(self._lost, wire)
-            self._emit(ConnectionOpened(place.cluster, place.tier, self._loop.time() - began))
+            wire.dial_s = wire.opened_at - began
+            self._emit(ConnectionOpened(place.cluster, place.tier, wire.dial_s))
             self._lent += 1
             self.give_back(wire)
 
     def _back_off(self, reason: str) -> None:
         """Dial no sooner than after a pause that grows; tell those whom no open connection can serve."""
+        self.is_reachable = False
         self._backoff_s = min(_LAST_BACKOFF_S, max(_FIRST_BACKOFF_S, self._backoff_s * 2))
         self._closed_until = self._loop.time() + random.uniform(0, self._backoff_s)
         if self._lent or self._opening > 1:

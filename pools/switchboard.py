@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from observe.snapshot import BudgetCount, PoolSnapshot, TierCount
 from pools.budget import Budget
 from pools.errors import PoolsExhausted
 from pools.lease import RequestLimits, Transaction, run
@@ -167,19 +168,44 @@ class Switchboard:
         """Every pool there is, those on their way out included."""
         return [*self._pools.values(), *self._retiring]
 
-    def budgets(self) -> Mapping[str, Budget]:
-        """Every cluster's budget by the cluster's name."""
-        return self._budgets
+    def snapshot(self) -> PoolSnapshot:
+        """How full everything is now."""
+        by_tier: dict[Tier, list[Pool]] = {}
+        for pool in self.pools():
+            by_tier.setdefault(pool.place.tier, []).append(pool)
+        return PoolSnapshot(
+            tuple(
+                TierCount(
+                    tier,
+                    pools=sum(not pool.retired for pool in pools),
+                    active=sum(pool.active for pool in pools),
+                    idle=sum(pool.idle for pool in pools),
+                    opening=sum(pool.opening for pool in pools),
+                    closing=sum(pool.closing for pool in pools),
+                    waiting=sum(pool.waiting for pool in pools),
+                )
+                for tier, pools in by_tier.items()
+            ),
+            tuple(BudgetCount(name, budget.limit, budget.used) for name, budget in self._budgets.items()),
+        )
+
+    def reachable(self) -> dict[str, bool]:
+        """For each cluster that was dialled: whether its last dial succeeded."""
+        verdicts: dict[str, bool] = {}
+        for pool in self._pools.values():
+            if pool.is_reachable is not None:
+                verdicts[pool.place.cluster] = verdicts.get(pool.place.cluster, False) or pool.is_reachable
+        return verdicts
 
 
 class Lease:
     """A connection that is one tenant's alone for one transaction.
 
     Attributes:
-        queue_s: Seconds waited for a connection.
+        queue_s, connect_s: Seconds waited for a connection, and how many of them it was being dialled.
     """
 
-    __slots__ = ("_deadline", "_placement", "_pool", "_switchboard", "_wire", "queue_s")
+    __slots__ = ("_deadline", "_placement", "_pool", "_switchboard", "_wire", "connect_s", "queue_s")
 
     def __init__(self, switchboard: Switchboard, placement: Placement, deadline: Deadline) -> None:
         self._switchboard = switchboard
@@ -187,7 +213,7 @@ class Lease:
         self._deadline = deadline
         self._pool: Pool | None = None
         self._wire: Wire | None = None
-        self.queue_s = 0.0
+        self.queue_s = self.connect_s = 0.0
 
     async def __aenter__(self) -> Self:
         self._pool = pool = self._switchboard.pool(self._placement)
@@ -195,8 +221,11 @@ class Lease:
         if self._wire is None:
             loop = asyncio.get_running_loop()
             began = loop.time()
-            self._wire = await pool.lend(self._deadline)
-            self.queue_s = loop.time() - began
+            try:
+                self._wire = wire = await pool.lend(self._deadline)
+                self.connect_s = max(0.0, wire.opened_at - max(began, wire.opened_at - wire.dial_s))
+            finally:
+                self.queue_s = loop.time() - began - self.connect_s
         return self
 
     async def run(self, transaction: Transaction, limits: RequestLimits) -> list[Result]:

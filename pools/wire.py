@@ -58,7 +58,8 @@ class Wire:
     Attributes:
         pid: The server process at the other end, as the server named it at login.
         broken: Nothing more can be asked of this connection.
-        opened_at: When it was dialled, on the event loop's clock.
+        opened_at: When its dial had succeeded, on the event loop's clock.
+        dial_s: How long that took.
         expires_at: When it is closed at the next occasion, on the same clock.
         idle_since: When it last came free, on the same clock.
         on_lost: Called once when the server hangs up while nothing is outstanding.
@@ -81,6 +82,7 @@ class Wire:
         self.broken = False
         self.opened_at = self.idle_since = self._loop.time()
         self.expires_at = math.inf
+        self.dial_s = 0.0
         self.on_lost: Callable[[], None] | None = None
         self._loop.add_reader(self._socket, self._readable)
 
@@ -151,7 +153,8 @@ class Wire:
         except psycopg.OperationalError as exc:
             raise ConnectionLost(str(exc).strip()) from exc
         finally:
-            self.broken = self.broken or not landed
+            if not landed:
+                self.broken = True
             self._flight = None
             steps, self._steps = self._steps, []
         return self._sort(steps)

@@ -122,7 +122,7 @@ class Cache(Generic[K, V]):
         self.name = name
         self.hits = self.misses = self.negatives = self.stales = self.loads = 0
         self._load = load
-        self._limits = limits
+        self.limits = limits
         self._emit = emit
         self._accept = accept
         self._now = now
@@ -168,7 +168,8 @@ class Cache(Generic[K, V]):
             if (value := self.peek(key)) is not None:
                 return value
             if self._is_absent(key):
-                return self._count_absence()
+                self._count_absence()
+                return None
             if self._is_down and (known := self._known(key)) is not None:
                 self._probe(key)
                 return self._count_stale(known)
@@ -191,7 +192,7 @@ class Cache(Generic[K, V]):
             flight.is_overtaken = True
 
     def doubt(self) -> None:
-        """Any of it may have changed: ask again for each, and fall back on it only while the registry fails."""
+        """Any of it may have changed: ask again; it is given unasked only while the registry fails."""
         self._absences.clear()
         for answer in self._answers.values():
             answer.fresh_until = _REFUTED
@@ -220,7 +221,7 @@ class Cache(Generic[K, V]):
 
     async def _fly(self, key: K, flight: _Flight[V]) -> None:
         try:
-            async with asyncio.timeout(self._limits.load_timeout_s):
+            async with asyncio.timeout(self.limits.load_timeout_s):
                 value = await self._load(key)
             flight.value = value if flight.is_overtaken else self._keep(key, value)
             flight.error = None
@@ -240,19 +241,19 @@ class Cache(Generic[K, V]):
         now = self._now()
         if value is None:
             self._answers.pop(key, None)
-            self._absences[key] = now + self._limits.negative_ttl_s * self._jitter()
+            self._absences[key] = now + self.limits.negative_ttl_s * self._jitter()
             self._absences.move_to_end(key)
-            if len(self._absences) > self._limits.size:
+            if len(self._absences) > self.limits.size:
                 self._absences.popitem(last=False)
             return None
         self._absences.pop(key, None)
         known = self._answers.get(key)
         if known is not None and self._accept is not None and not self._accept(known.value, value):
             return self._hold_on_to(known)
-        ttl_s = self._limits.ttl_s * self._jitter()
-        self._answers[key] = _Answer(value, now + ttl_s, now + max(ttl_s, self._limits.stale_for_s))
+        ttl_s = self.limits.ttl_s * self._jitter()
+        self._answers[key] = _Answer(value, now + ttl_s, now + max(ttl_s, self.limits.stale_for_s))
         self._answers.move_to_end(key)
-        if len(self._answers) > self._limits.size:
+        if len(self._answers) > self.limits.size:
             self._answers.popitem(last=False)
         return value
 

@@ -22,7 +22,7 @@ class RegistryFailed(TiergateError):
     """The registry answered with an error that waiting will not cure."""
 
     code = "registry-failed"
-    advice = "Check that nothing but tiergate changed the schema tiergate_registry, and the role's grants on it."
+    advice = "Check the role's grants on the schema tiergate_registry, and that only tiergate has changed it."
 
     def __init__(self, sqlstate: str, message: str) -> None:
         super().__init__(f"the registry refused a statement ({sqlstate}): {message}")
@@ -37,7 +37,7 @@ class RegistryTooNew(TiergateError):
 
     def __init__(self, found: Sequence[str], known: str) -> None:
         super().__init__(
-            f"the registry is at revision {', '.join(found)}, which this tiergate does not know; it knows up to {known}"
+            f"the registry is at revision {', '.join(found)}; this tiergate knows no later one than {known}"
         )
         self.found = tuple(found)
         self.known = known
@@ -114,7 +114,7 @@ class BadCluster(TiergateError):
     """A cluster cannot be described like this."""
 
     code = "bad-cluster"
-    advice = "Name it like a host (a-z, 0-9, -); give host, port and TLS as libpq keywords, the rest separately."
+    advice = "Name it like a host (a-z, 0-9, -); give host, port and TLS as libpq keywords, the rest apart."
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -178,3 +178,14 @@ class UnknownKey(TiergateError):
 
     def __init__(self) -> None:
         super().__init__("the API key is not valid")
+
+
+class UnknownCredential(TiergateError):
+    """The registry has no such key to change; told to operators, never to callers."""
+
+    code = "unknown-credential"
+    advice = "Check the key's id; `tiergate key list` shows those there are."
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"there is no key {key_id!r} that could be changed so")
+        self.key_id = key_id

@@ -14,6 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 _CLOSE_S = 0.25
 """A polite goodbye takes one round trip; a dead peer must not hold a caller for longer than this."""
 
+_IDLE_MS = "30000"
+"""No transaction of ours ever waits for anything else; one that idles was left by a gateway that stalled."""
+
 _LIBPQ_ONLY = frozenset(
     {
         "channel_binding",
@@ -68,7 +71,7 @@ async def connect(url: str, *, timeout_s: float, statement_timeout_s: float | No
         server_settings={
             "application_name": name,
             "statement_timeout": str(statement_ms),
-            "idle_in_transaction_session_timeout": str(statement_ms),
+            "idle_in_transaction_session_timeout": _IDLE_MS,
             "search_path": "",
             "jit": "off",  # asyncpg's look at types is a long query that JIT makes slower
         },
@@ -79,13 +82,13 @@ async def connect(url: str, *, timeout_s: float, statement_timeout_s: float | No
 def new_engine(url: str, *, pool_size: int, timeout_s: float) -> AsyncEngine:
     """An engine with at most *pool_size* connections; getting one waits *timeout_s* at most.
 
-    The statement timeout lies just above our own, so that normally we give up
-    first, and the server does when we cannot tell it.
+    The server gives a statement up a little before we do, so that a slow query
+    costs no connection, and silence means that the network is broken.
     """
 
     async def dial() -> Link:
         return await connect(
-            url, timeout_s=timeout_s, statement_timeout_s=timeout_s * 1.5, name="tiergate-registry"
+            url, timeout_s=timeout_s, statement_timeout_s=0.75 * timeout_s, name="tiergate-registry"
         )
 
     return create_async_engine(

@@ -42,7 +42,9 @@ async def migrate(url: str, *, timeout_s: float = 60.0) -> list[str]:
     """
 
     async def dial() -> Link:
-        return await connect(url, timeout_s=timeout_s, statement_timeout_s=timeout_s, name="tiergate-migrations")
+        return await connect(
+            url, timeout_s=timeout_s, statement_timeout_s=timeout_s, name="tiergate-migrations"
+        )
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=dial, poolclass=NullPool)
     try:
@@ -70,7 +72,7 @@ def _upgrade(connection: Connection) -> list[str]:
     def steps(found: tuple[str, ...], _context: MigrationContext) -> list[MigrationStep]:
         # Alembic's documentation names this method, underscore and all, for use without an env.py.
         missing = known._upgrade_revs("head", found)  # type: ignore[arg-type]  # noqa: SLF001
-        applied.extend(step.up_revision_id for step in missing)
+        applied.extend(step.info.up_revision_id or "" for step in missing)
         return list(missing)
 
     context = MigrationContext.configure(

@@ -1,5 +1,6 @@
 """What the registry keeps besides placements, as values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -74,7 +75,7 @@ class Entry:
     act: str
     subject: str
     outcome: str = "ok"
-    detail: dict[str, object] = field(default_factory=dict)
+    detail: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class Vault:
             SecretUnreadable: It was sealed with another master key, or was changed.
         """
         try:
-            return self._fernet.decrypt(sealed).decode()
+            return self._fernet.decrypt(sealed.encode()).decode()
         except InvalidToken as error:
             raise SecretUnreadable from error
 
@@ -64,4 +64,3 @@ class Vault:
 
     def _derive(self, info: bytes) -> bytes:
         return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=None, info=info).derive(self._master)
-

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 import orjson
 
@@ -75,7 +75,9 @@ def _shape(fields: tuple[Field, ...]) -> _Shape:
         for field in fields
     ]
     parses = tuple(_PARSES.get(field.type_oid) for field in fields)
-    return _Shape(orjson.dumps(described), tuple(field.name for field in fields), parses if any(parses) else ())
+    return _Shape(
+        orjson.dumps(described), tuple(field.name for field in fields), parses if any(parses) else ()
+    )
 
 
 @lru_cache(maxsize=64)
@@ -88,8 +90,8 @@ def _objects(width: int) -> Callable[..., list[dict[str, Value]]]:
     names = "".join(f", n{i}" for i in range(width))
     values = "".join(f"v{i}, " for i in range(width))
     items = ", ".join(f"n{i}: v{i}" for i in range(width))
-    # Any result of eval: a lambda whose type the signature states.
-    made: Callable[..., list[dict[str, Value]]] = eval(f"lambda rows{names}: [{{{items}}} for ({values}) in rows]")  # noqa: S307 - see above
+    text = f"lambda rows{names}: [{{{items}}} for ({values}) in rows]"
+    made: Callable[..., list[dict[str, Value]]] = eval(text)  # noqa: S307 - no part of it comes from outside
     return made
 
 
@@ -126,30 +128,25 @@ def _array(element: Parse | None, delimiter: str) -> Parse:
     Source:
         PostgreSQL 18, 8.15.6 "Array Input and Output Syntax".
     """
-    token = re.compile(r'[{}]|"(?:[^"\\]|\\.)*"|[^{}"%s]+' % delimiter, re.DOTALL)
+    token = re.compile(rf'[{{}}]|"(?:[^"\\]|\\.)*"|[^{{}}"{delimiter}]+', re.DOTALL)
 
     def parse(text: str) -> list[Value]:
-        outermost: list[Value] = []
-        open_lists = [outermost]
+        outermost: list[list[Value]] = []
+        open_lists: list[list[Any]] = [outermost]  # Any: the outermost holds lists alone, the others values
         start = text.index("=") + 1 if text[0] == "[" else 0
         for item in token.findall(text, start):
-            match item[0]:
-                case "{":
-                    inner: list[Value] = []
-                    open_lists[-1].append(inner)
-                    open_lists.append(inner)
-                case "}":
-                    open_lists.pop()
-                case '"':
-                    item = _ESCAPED.sub(r"\1", item[1:-1]) if "\\" in item else item[1:-1]
-                    open_lists[-1].append(item if element is None else element(item))
-                case _ if item == "NULL":
-                    open_lists[-1].append(None)
-                case _:
-                    open_lists[-1].append(item if element is None else element(item))
-        array = outermost[0]
-        assert isinstance(array, list)
-        return array
+            if item == "{":
+                inner: list[Value] = []
+                open_lists[-1].append(inner)
+                open_lists.append(inner)
+            elif item == "}":
+                open_lists.pop()
+            elif item == "NULL":
+                open_lists[-1].append(None)
+            else:
+                value = item if item[0] != '"' else _ESCAPED.sub(r"\1", item[1:-1])
+                open_lists[-1].append(value if element is None else element(value))
+        return outermost[0]
 
     return parse
 
@@ -172,10 +169,11 @@ _ARRAYS_OF_PARSED = {1000: 16, 1005: 21, 1007: 23, 1021: 700, 1022: 701, 199: 11
 # Arrays of all other built-in types. int2vector and oidvector are not among them: their text has no braces.
 # Nor are arrays of types made by users, whose numbers differ by database: they stay text.
 _ARRAYS_OF_TEXT = (
-    143, 271, 629, 651, 719, 775, 791, 1001, 1002, 1003, 1006, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1015, 1016,
-    1017, 1018, 1019, _BOX_ARRAY, 1027, 1028, 1034, 1040, 1041, 1115, 1182, 1183, 1185, 1187, 1231, 1263, 1270, 1561,
-    1563, 2201, 2207, 2208, 2209, 2210, 2211, 2287, 2949, 2951, 3221, 3643, 3644, 3645, 3735, 3770, 3905, 3907, 3909,
-    3911, 3913, 3927, 4073, 4090, 4097, 4192, 5039, 6150, 6151, 6152, 6153, 6155, 6157,
+    143, 271, 629, 651, 719, 775, 791, 1001, 1002, 1003, 1006, 1008, 1009, 1010, 1011, 1012, 1013, 1014,
+    1015, 1016, 1017, 1018, 1019, _BOX_ARRAY, 1027, 1028, 1034, 1040, 1041, 1115, 1182, 1183, 1185, 1187,
+    1231, 1263, 1270, 1561, 1563, 2201, 2207, 2208, 2209, 2210, 2211, 2287, 2949, 2951, 3221, 3643, 3644,
+    3645, 3735, 3770, 3905, 3907, 3909, 3911, 3913, 3927, 4073, 4090, 4097, 4192, 5039, 6150, 6151, 6152,
+    6153, 6155, 6157,
 )  # fmt: skip
 
 _PARSES: dict[int, Parse] = {

@@ -129,7 +129,9 @@ def _statement(query: dict[str, Any], index: int | None, *, plain: bool) -> tupl
     elif type(params) is not list:
         raise WrongShape(_where(index, "params"), "an array")
     elif len(params) > MAX_PARAMS:
-        raise TooManyParameters("the statement" if index is None else f"queries[{index}]", len(params), MAX_PARAMS)
+        raise TooManyParameters(
+            "the statement" if index is None else f"queries[{index}]", len(params), MAX_PARAMS
+        )
     array_mode = query.get("arrayMode")
     if array_mode is not None and type(array_mode) is not bool:
         raise WrongShape(_where(index, "arrayMode"), "true or false")
@@ -183,7 +185,7 @@ def _array(values: list[Any], depth: int) -> str:
     """An array literal.
 
     Strings are quoted by Postgres's rule, not JSON's: there a backslash only protects the
-    next character, so JSON's `\\n` for a line feed would arrive as the letter n.
+    next character, so that a line feed written as JSON does would arrive as the letter n.
 
     Source:
         PostgreSQL 18, 8.15.6 "Array Input and Output Syntax".
@@ -241,7 +243,10 @@ _EXACT = json.JSONDecoder(parse_float=_Number, parse_int=_Number, parse_constant
 
 
 def _exact(body: bytes, refusal: orjson.JSONDecodeError | None = None) -> Any:
-    """*body* with its numbers as they were sent; after orjson's *refusal*, only where that was for a number's size."""
+    """*body* with its numbers as they were sent.
+
+    After orjson's *refusal* only if that was about a number's size; any other is final.
+    """
     reason = "" if refusal is None else refusal.msg
     if "depth limit" in reason:
         raise NestedTooDeep("the body") from refusal

@@ -8,7 +8,9 @@ class BadRequest(TiergateError):
     """The request is not one that the door can read."""
 
     code = "bad-request"
-    advice = "Send {\"query\": text, \"params\": [...]} or {\"queries\": [...]}; see docs/reference/sql-over-http.md."
+    advice = (
+        'Send {"query": text, "params": [...]} or {"queries": [...]}; see docs/reference/sql-over-http.md.'
+    )
 
 
 class NotJson(BadRequest):
@@ -47,7 +49,9 @@ class TooManyParameters(BadRequest):
     advice = "Send one array parameter and take it apart with unnest()."
 
     def __init__(self, where: str, count: int, limit: int) -> None:
-        super().__init__(f"{where} has {count} parameters, more than one statement can carry (max is {limit})")
+        super().__init__(
+            f"{where} has {count} parameters, more than one statement can carry (max is {limit})"
+        )
 
 
 class NestedTooDeep(BadRequest):
@@ -64,7 +68,7 @@ class TextNotStorable(BadRequest):
     """A text holds a character that Postgres cannot keep."""
 
     code = "text-not-storable"
-    advice = "Postgres text holds any Unicode character but NUL; send binary data as bytea (\"\\\\x00ff\")."
+    advice = 'Postgres text holds any Unicode character but NUL; send binary data as bytea ("\\\\x00ff").'
 
     def __init__(self, where: str, what: str) -> None:
         super().__init__(f"{where} holds {what}, which Postgres cannot keep in text")
@@ -101,7 +105,9 @@ class Unidentified(TiergateError):
     """
 
     code = "unidentified"
-    advice = "The key must be valid and belong to the tenant that the connection string or the subdomain names."
+    advice = (
+        "The key must be valid and belong to the tenant that the connection string or the subdomain names."
+    )
 
     def __init__(self, reason: str) -> None:
         super().__init__("password authentication failed: the tenant or its key is wrong")
@@ -210,3 +216,14 @@ class Draining(TiergateError):
 
     def __init__(self) -> None:
         super().__init__("the gateway is shutting down")
+
+
+class NoSuchDoor(TiergateError):
+    """There is nothing at this path, or not for this method."""
+
+    code = "no-such-door"
+    advice = "Queries go to `POST /sql`; operators' requests to the admin port."
+
+    def __init__(self, method: str, path: str, status: int) -> None:
+        super().__init__(f"{method} {path[:80]!r}: query is not supported")
+        self.status = status

@@ -6,6 +6,7 @@ for operators, host names and traces stay in the log.
 
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import orjson
 
@@ -24,7 +25,7 @@ class Problem:
 
     Attributes:
         status: What the status line says.
-        honest_status: What it would say to a client that reads the body at any status; metrics count by this one.
+        honest_status: What it would say to a client that reads the body at any status; metrics count this.
         outcome: The error's stable code.
         headers: Complete but for content-length; names in lower case.
     """
@@ -37,7 +38,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
+class Rule:
     """How one kind of error reads from outside.
 
     Attributes:
@@ -52,50 +53,52 @@ class _Rule:
 _OURS = "an error inside the gateway; its operator finds it in the log under the request id"
 _REGISTRY = "the gateway cannot look up where the tenant lives at the moment"
 
-_RULES: dict[type[TiergateError], _Rule] = {
-    edge.BadRequest: _Rule(400, "08P01"),
-    edge.TooManyStatements: _Rule(400, "54000"),
-    edge.TooManyParameters: _Rule(400, "54023"),
-    edge.NestedTooDeep: _Rule(400, "54001"),
-    edge.TextNotStorable: _Rule(400, "22021"),
-    edge.EmptyStatement: _Rule(400, "42601"),
-    edge.Unidentified: _Rule(401, "28P01"),
-    edge.NoCredential: _Rule(401, "28000"),
-    edge.KeySetUnavailable: _Rule(503, "57P03"),
-    edge.ScopeMissing: _Rule(403, "42501"),
-    edge.TenantSuspended: _Rule(403, "28000"),
-    edge.TenantNotReady: _Rule(503, "57P03"),
-    edge.RequestTooLarge: _Rule(413, "54000"),
-    edge.BodyTooSlow: _Rule(408, "57014"),
-    edge.Overloaded: _Rule(503, "53300"),
-    edge.Draining: _Rule(503, "57P01"),
-    pools.StatementRefused: _Rule(400, "42501"),
-    pools.PoolExhausted: _Rule(503, "53300"),
-    pools.PoolsExhausted: _Rule(503, "53300"),
-    pools.QueueFull: _Rule(503, "53300"),
-    pools.DatabaseUnavailable: _Rule(503, "08006"),
-    pools.ConnectionLost: _Rule(503, "08006"),
-    pools.StaleRoute: _Rule(503, "57P03"),
-    pools.ContextRefused: _Rule(500, "XX000", says=_OURS),
-    pools.DeadlineExceeded: _Rule(504, "57014"),
-    pools.ResponseTooLarge: _Rule(507, "54000"),
-    registry.RegistryUnavailable: _Rule(503, "57P03", says=_REGISTRY),
-    registry.RegistryFailed: _Rule(500, "XX000", says=_OURS),
-    registry.RegistryTooNew: _Rule(500, "XX000", says=_OURS),
-    registry.SecretUnreadable: _Rule(500, "XX000", says=_OURS),
-    registry.UnknownTenant: _Rule(401, "28P01"),
-    registry.UnknownKey: _Rule(401, "28P01"),
-    registry.UnknownCluster: _Rule(404, "42704"),
-    registry.UnknownPlace: _Rule(404, "42704"),
-    registry.TenantExists: _Rule(409, "42710"),
-    registry.ClusterExists: _Rule(409, "42710"),
-    registry.BadCluster: _Rule(400, "22023"),
-    registry.WrongState: _Rule(409, "55000"),
-    registry.NoCluster: _Rule(409, "55000"),
-    registry.WrongTier: _Rule(409, "55000"),
-    registry.ResidencyViolated: _Rule(409, "55000"),
+RULES: dict[type[TiergateError], Rule] = {
+    edge.BadRequest: Rule(400, "08P01"),
+    edge.TooManyStatements: Rule(400, "54000"),
+    edge.TooManyParameters: Rule(400, "54023"),
+    edge.NestedTooDeep: Rule(400, "54001"),
+    edge.TextNotStorable: Rule(400, "22021"),
+    edge.EmptyStatement: Rule(400, "42601"),
+    edge.Unidentified: Rule(401, "28P01"),
+    edge.NoCredential: Rule(401, "28000"),
+    edge.KeySetUnavailable: Rule(503, "57P03"),
+    edge.ScopeMissing: Rule(403, "42501"),
+    edge.TenantSuspended: Rule(403, "28000"),
+    edge.TenantNotReady: Rule(503, "57P03"),
+    edge.NoSuchDoor: Rule(404, "0A000"),
+    edge.RequestTooLarge: Rule(413, "54000"),
+    edge.BodyTooSlow: Rule(408, "57014"),
+    edge.Overloaded: Rule(503, "53300"),
+    edge.Draining: Rule(503, "57P01"),
+    pools.StatementRefused: Rule(400, "0A000"),
+    pools.PoolExhausted: Rule(503, "53300"),
+    pools.PoolsExhausted: Rule(503, "53300"),
+    pools.QueueFull: Rule(503, "53300"),
+    pools.DatabaseUnavailable: Rule(503, "08006"),
+    pools.ConnectionLost: Rule(503, "08006"),
+    pools.StaleRoute: Rule(503, "57P03"),
+    pools.ContextRefused: Rule(500, "XX000", says=_OURS),
+    pools.DeadlineExceeded: Rule(504, "57014"),
+    pools.ResponseTooLarge: Rule(507, "54000"),
+    registry.RegistryUnavailable: Rule(503, "57P03", says=_REGISTRY),
+    registry.RegistryFailed: Rule(500, "XX000", says=_OURS),
+    registry.RegistryTooNew: Rule(500, "XX000", says=_OURS),
+    registry.SecretUnreadable: Rule(500, "XX000", says=_OURS),
+    registry.UnknownTenant: Rule(401, "28P01"),
+    registry.UnknownKey: Rule(401, "28P01"),
+    registry.UnknownCluster: Rule(404, "42704"),
+    registry.UnknownPlace: Rule(404, "42704"),
+    registry.UnknownCredential: Rule(404, "42704"),
+    registry.TenantExists: Rule(409, "42710"),
+    registry.ClusterExists: Rule(409, "42710"),
+    registry.BadCluster: Rule(400, "22023"),
+    registry.WrongState: Rule(409, "55000"),
+    registry.NoCluster: Rule(409, "55000"),
+    registry.WrongTier: Rule(409, "55000"),
+    registry.ResidencyViolated: Rule(409, "55000"),
 }
-_UNEXPECTED = _Rule(500, "XX000", says=_OURS)
+_UNEXPECTED = Rule(500, "XX000", says=_OURS)
 
 # Whole codes first, then classes (the first two characters). 23514, 23502 and the like stay 400: the
 # values are wrong, not in conflict with others.
@@ -126,6 +129,17 @@ def sqlstate_status(sqlstate: str) -> int:
     return _STATUS_OF_SQLSTATE.get(sqlstate) or _STATUS_OF_CLASS.get(sqlstate[:2], 400)
 
 
+def honest_status(error: BaseException) -> int:
+    """The status that *error* deserves, for who reads the body at any status; 500 when it is unheard of."""
+    match error:
+        case pools.StatementFailed():
+            return sqlstate_status(error.error.code)
+        case edge.NoSuchDoor():
+            return error.status
+        case _:
+            return _rule(error).status
+
+
 def problem(error: BaseException, *, neon: bool) -> Problem:
     """How *error* is told to the caller.
 
@@ -134,11 +148,7 @@ def problem(error: BaseException, *, neon: bool) -> Problem:
             at status 400 only, and the honest status goes into a header.
     """
     error = _from_outside(error)
-    if isinstance(error, pools.StatementFailed):
-        status, said = sqlstate_status(error.error.code), error.error
-    else:
-        rule = _rule(error)
-        status, said = rule.status, _said(error, rule)
+    status, said = honest_status(error), _said(error)
     outcome = error.code if isinstance(error, TiergateError) and _is_known(error) else "internal"
     headers = [
         (b"content-type", b"application/json"),
@@ -147,8 +157,10 @@ def problem(error: BaseException, *, neon: bool) -> Problem:
     ]
     if status in (429, 503) or said.code in _REPEAT_AS_IT_IS:
         headers.append(_RETRY_AFTER)
-    if status == 401 and not neon:
+    if status == HTTPStatus.UNAUTHORIZED and not neon:
         headers.append((b"www-authenticate", b'Bearer realm="tiergate"'))
+    if isinstance(error, edge.NoSuchDoor) and status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers.append((b"allow", b"POST, OPTIONS"))
     return Problem(400 if neon else status, status, outcome, tuple(headers), _body(said))
 
 
@@ -163,16 +175,19 @@ def _from_outside(error: BaseException) -> BaseException:
             return error
 
 
-def _rule(error: BaseException) -> _Rule:
+def _rule(error: BaseException) -> Rule:
     """The rule of the error's class, or of the nearest class it is a kind of."""
-    return next((_RULES[kind] for kind in type(error).__mro__ if kind in _RULES), _UNEXPECTED)
+    return next((RULES[kind] for kind in type(error).__mro__ if kind in RULES), _UNEXPECTED)
 
 
 def _is_known(error: TiergateError) -> bool:
     return isinstance(error, pools.StatementFailed) or _rule(error) is not _UNEXPECTED
 
 
-def _said(error: BaseException, rule: _Rule) -> PgError:
+def _said(error: BaseException) -> PgError:
+    if isinstance(error, pools.StatementFailed):
+        return error.error
+    rule = _rule(error)
     if rule.says is not None:
         return PgError(rule.says, rule.sqlstate, severity="ERROR")
     hint = error.advice if isinstance(error, TiergateError) else None

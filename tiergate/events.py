@@ -19,6 +19,7 @@ class RequestAnswered:
         status: The honest HTTP status.
         auth_s, queue_s, connect_s, database_s: Where the time went, seconds.
         total_s: From the request's first byte read to its last byte handed over.
+        error: What it was refused for; the log may say more of it than the caller was told.
     """
 
     request_id: str
@@ -31,6 +32,7 @@ class RequestAnswered:
     connect_s: float
     database_s: float
     total_s: float
+    error: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class Asking:
     async def record(self, entry: Entry) -> None:
         """Write down an act that changed nothing here."""
         async with self._changing() as connection:
-            await note(connection, entry)
+            await write_down(connection, entry)
 
     async def audit_entries(self, limit: int = 100, before: int | None = None) -> list[AuditEntry]:
         """The latest acts, newest first; those written before entry *before*, when it is given."""
@@ -127,7 +127,7 @@ async def tell(connection: AsyncConnection, **change: str | bool) -> None:
     await connection.execute(select(func.pg_notify(CHANNEL, json.dumps(change))))
 
 
-async def note(connection: AsyncConnection, entry: Entry) -> None:
+async def write_down(connection: AsyncConnection, entry: Entry) -> None:
     """Write *entry* into the audit, in the transaction of the change it tells of."""
     await connection.execute(
         insert(AUDIT).values(

@@ -3,6 +3,7 @@
 import json
 import secrets
 from base64 import b32encode
+from dataclasses import dataclass
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
@@ -13,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from registry.errors import BadCluster, ClusterExists, UnknownCluster, UnknownPlace
 from registry.placement import Place, PlaceId
 from registry.records import Cluster, Entry, KnownPlace, PlaceState
-from registry.rows.asking import Asking, note, row, rows, tell
+from registry.rows.asking import Asking, row, rows, tell, write_down
 from registry.tables import CLUSTER, DATA_DATABASE, PLACE, PLACEMENT
 from registry.vault import Vault
 from tiergate.tenant import Tier, tenant_id
@@ -36,6 +37,18 @@ PLACES = PLACE.join(CLUSTER, PLACE.c.cluster == CLUSTER.c.name).join(
     DATA_DATABASE,
     (PLACE.c.cluster == DATA_DATABASE.c.cluster) & (PLACE.c.database == DATA_DATABASE.c.database),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class NewPlace:
+    """Where a place will be, before it is made."""
+
+    id: PlaceId
+    cluster: str
+    tier: Tier
+    database: str
+    schema: str
+    login: str
 
 
 class Clusters(Asking):
@@ -71,7 +84,7 @@ class Clusters(Asking):
         actor: str,
         region: str | None = None,
     ) -> Cluster:
-        """Take a cluster in; on the standard tier with the place that its tenants share, still to be prepared.
+        """Take a cluster in; on the standard tier with the place that its tenants share, still to be made.
 
         Asked again with the same tier, region and database it changes nothing, so that an
         interrupted preparation can go on.
@@ -98,11 +111,13 @@ class Clusters(Asking):
                 connection, upsert(CLUSTER).values(values).on_conflict_do_nothing().returning(CLUSTER.c.name)
             )
             found = await row(connection, _clusters().where(CLUSTER.c.name == name))
-            if found is None or (found["tier"], found["region"], found["database"]) != (tier, region, database):
+            is_same = found is not None and _identity(found) == (tier, region, database)
+            if found is None or not is_same:
                 raise ClusterExists(name)
             if added is not None:
                 await self._add_databases(connection, name, tier, database, application_schema)
-                await note(connection, Entry(actor, "cluster.add", name, detail={"tier": tier, "region": region}))
+                detail = {"tier": tier, "region": region}
+                await write_down(connection, Entry(actor, "cluster.add", name, detail=detail))
                 await tell(connection, all=True)
         return self._cluster(found)
 
@@ -124,7 +139,7 @@ class Clusters(Asking):
             found = await row(connection, _clusters().where(CLUSTER.c.name == name))
             if found is None:
                 raise UnknownCluster(name)
-            await note(connection, Entry(actor, "cluster.set-address", name))
+            await write_down(connection, Entry(actor, "cluster.set-address", name))
             await tell(connection, all=True)
         return self._cluster(found)
 
@@ -164,7 +179,7 @@ class Clusters(Asking):
                 if await row(connection, select(PLACE.c.id).where(PLACE.c.id == place)) is None:
                     raise UnknownPlace(place)
                 return
-            await note(connection, Entry(actor, "place.ready", place))
+            await write_down(connection, Entry(actor, "place.ready", place))
             if changed["tier"] == Tier.STANDARD:
                 await tell(connection, all=True)
             else:
@@ -178,9 +193,8 @@ class Clusters(Asking):
             return  # each tenant brings a database of its own
         await connection.execute(insert(DATA_DATABASE).values(cluster=name, database=database))
         if tier is Tier.STANDARD:
-            await add_place(
-                connection, self._vault, new_place_id(), name, tier, database, schema, SHARED_LOGIN
-            )
+            shared = NewPlace(new_place_id(), name, tier, database, schema, SHARED_LOGIN)
+            await add_place(connection, self._vault, shared)
 
     def _sealed_admin(self, user: str, password: str) -> str:
         return self._vault.seal(json.dumps({"user": user, "password": password}))
@@ -222,25 +236,16 @@ def new_place_id() -> PlaceId:
     return PlaceId("pl_" + b32encode(secrets.token_bytes(8)).decode().lower()[:12])
 
 
-async def add_place(
-    connection: AsyncConnection,
-    vault: Vault,
-    place: PlaceId,
-    cluster: str,
-    tier: Tier,
-    database: str,
-    schema: str,
-    login: str,
-) -> None:
-    """Write a place down, with a password of its own, still to be prepared."""
+async def add_place(connection: AsyncConnection, vault: Vault, place: NewPlace) -> None:
+    """Write a place down, with a password of its own, still to be made."""
     await connection.execute(
         insert(PLACE).values(
-            id=place,
-            cluster=cluster,
-            tier=tier,
-            database=database,
-            schema=schema,
-            login=login,
+            id=place.id,
+            cluster=place.cluster,
+            tier=place.tier,
+            database=place.database,
+            schema=place.schema,
+            login=place.login,
             login_secret=vault.seal(vault.new_password()),
             state=PlaceState.PREPARING,
         )
@@ -259,6 +264,10 @@ def _clusters() -> Select[tuple[object, ...]]:
 
 def _places() -> Select[tuple[object, ...]]:
     return select(*PLACE_COLUMNS).select_from(PLACES)
+
+
+def _identity(found: RowMapping) -> tuple[Tier, str | None, str]:
+    return Tier(found["tier"]), found["region"], found["database"]
 
 
 def _check(name: str, conninfo: str, database: str) -> None:

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import RowMapping, func, insert, or_, select, update
 
 from registry.credentials import Credential, KnownCredential, Scope
-from registry.errors import UnknownKey, UnknownTenant
+from registry.errors import UnknownCredential, UnknownTenant
 from registry.records import Entry
-from registry.rows.asking import Asking, note, row, rows, tell
+from registry.rows.asking import Asking, row, rows, tell, write_down
 from registry.tables import CREDENTIAL, TENANT
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId
@@ -26,7 +26,7 @@ class Credentials(Asking):
         return _credential(found) if found is not None else None
 
     async def credentials(self, tenant: TenantId | None) -> list[KnownCredential]:
-        """The tenant's keys, oldest first, those that are no longer valid too; for None, those of no tenant."""
+        """The tenant's keys, oldest first, invalid ones too; for None, those of no tenant."""
         statement = (
             select(CREDENTIAL)
             .where(CREDENTIAL.c.tenant.is_not_distinct_from(tenant))
@@ -35,7 +35,7 @@ class Credentials(Asking):
         async with self._reading() as connection:
             return [_known(found) for found in await rows(connection, statement)]
 
-    async def add_credential(self, credential: Credential, *, actor: str, note_text: str = "") -> None:
+    async def add_credential(self, credential: Credential, *, actor: str, note: str = "") -> None:
         """Keep a new key's credential; a tenant may have several valid ones, for rotation.
 
         Raises:
@@ -52,19 +52,19 @@ class Credentials(Asking):
                     tenant=credential.tenant,
                     digest=credential.digest,
                     scopes=sorted(credential.scopes),
-                    note=note_text,
+                    note=note,
                     expires_at=credential.expires_at,
                 )
             )
-            detail: dict[str, object] = {"tenant": credential.tenant, "scopes": sorted(credential.scopes)}
-            await note(connection, Entry(actor, "key.create", credential.id, detail=detail))
+            detail = {"tenant": credential.tenant, "scopes": sorted(credential.scopes)}
+            await write_down(connection, Entry(actor, "key.create", credential.id, detail=detail))
             await tell(connection, credential=credential.id)
 
     async def expire_credential(self, key_id: str, at: datetime, *, actor: str) -> None:
         """The key is valid until *at*, and no longer; how an old key ends when a new one took its place.
 
         Raises:
-            UnknownKey: There is none of that id, or it is revoked.
+            UnknownCredential: There is none of that id, or it is revoked.
         """
         async with self._changing() as connection:
             changed = await row(
@@ -75,15 +75,15 @@ class Credentials(Asking):
                 .returning(CREDENTIAL.c.id),
             )
             if changed is None:
-                raise UnknownKey
-            await note(connection, Entry(actor, "key.expire", key_id, detail={"at": at.isoformat()}))
+                raise UnknownCredential(key_id)
+            await write_down(connection, Entry(actor, "key.expire", key_id, detail={"at": at.isoformat()}))
             await tell(connection, credential=key_id)
 
     async def revoke_credential(self, key_id: str, *, actor: str) -> None:
         """The key is valid no more, from now on. Again is no harm.
 
         Raises:
-            UnknownKey: There is none of that id.
+            UnknownCredential: There is none of that id.
         """
         async with self._changing() as connection:
             changed = await row(
@@ -94,8 +94,10 @@ class Credentials(Asking):
                 .returning(CREDENTIAL.c.tenant),
             )
             if changed is None:
-                raise UnknownKey
-            await note(connection, Entry(actor, "key.revoke", key_id, detail={"tenant": changed["tenant"]}))
+                raise UnknownCredential(key_id)
+            await write_down(
+                connection, Entry(actor, "key.revoke", key_id, detail={"tenant": changed["tenant"]})
+            )
             await tell(connection, credential=key_id)
 
     async def touch_credentials(self, key_ids: Collection[str]) -> None:

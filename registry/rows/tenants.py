@@ -15,10 +15,17 @@ from registry.errors import (
     WrongState,
     WrongTier,
 )
-from registry.placement import Placement, PlaceId, TenantState
+from registry.placement import PlaceId, Placement, TenantState
 from registry.records import Entry, PlaceState, Tenant
-from registry.rows.asking import note, row, rows, tell
-from registry.rows.clusters import PLACE_COLUMNS, PLACES, Clusters, add_place, new_place_id
+from registry.rows.asking import row, rows, tell, write_down
+from registry.rows.clusters import (
+    PLACE_COLUMNS,
+    PLACES,
+    Clusters,
+    NewPlace,
+    add_place,
+    new_place_id,
+)
 from registry.tables import CLUSTER, DATA_DATABASE, EPOCH, PLACE, PLACEMENT, TENANT
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId, Tier
@@ -51,9 +58,7 @@ class Tenants(Clusters):
             found = (await connection.execute(_ROUTE, {"tenant": tenant})).mappings().one_or_none()
         return self._placement(found) if found is not None else None
 
-    async def tenants(
-        self, *, limit: int = 1000, after: str = "", tier: Tier | None = None
-    ) -> list[Tenant]:
+    async def tenants(self, *, limit: int = 1000, after: str = "", tier: Tier | None = None) -> list[Tenant]:
         """Tenants by name, from the first one after *after*."""
         statement = _tenants().where(TENANT.c.name > after).order_by(TENANT.c.name).limit(limit)
         if tier is not None:
@@ -109,9 +114,10 @@ class Tenants(Clusters):
                 return await self._resume(connection, name, tier, region, cluster)
             chosen = await _choose(connection, tier, region, cluster)
             place = await self._make_room(connection, chosen, tier, application_schema)
-            await connection.execute(insert(PLACEMENT).values(tenant=name, place=place, epoch=EPOCH.next_value()))
-            detail: dict[str, object] = {"tier": tier, "region": region, "cluster": chosen["name"], "place": place}
-            await note(connection, Entry(actor, "tenant.create", name, detail=detail))
+            placement = {"tenant": name, "place": place, "epoch": EPOCH.next_value()}
+            await connection.execute(insert(PLACEMENT).values(placement))
+            detail = {"tier": tier, "region": region, "cluster": chosen["name"], "place": place}
+            await write_down(connection, Entry(actor, "tenant.create", name, detail=detail))
             await tell(connection, tenant=name)
             return await self._placed(connection, name)
 
@@ -132,7 +138,7 @@ class Tenants(Clusters):
             if found["place_state"] != PlaceState.READY:
                 raise WrongState(f"place {found['place_id']!r}", found["place_state"], "a tenant's")
             await _enter_state(connection, name, TenantState.ACTIVE)
-            await note(connection, Entry(actor, "tenant.activate", name))
+            await write_down(connection, Entry(actor, "tenant.activate", name))
 
     async def set_state(
         self,
@@ -155,7 +161,7 @@ class Tenants(Clusters):
                 return
             await _enter_state(connection, name, state)
             act = "tenant.suspend" if state is TenantState.SUSPENDED else "tenant.resume"
-            await note(connection, Entry(actor, act, name))
+            await write_down(connection, Entry(actor, act, name))
 
     async def _resume(
         self, connection: AsyncConnection, name: TenantId, tier: Tier, region: str | None, cluster: str | None
@@ -177,7 +183,8 @@ class Tenants(Clusters):
         if tier is Tier.GOVERNMENT:
             database, schema = place, application_schema
             await connection.execute(insert(DATA_DATABASE).values(cluster=cluster["name"], database=database))
-        await add_place(connection, self._vault, place, cluster["name"], tier, database, schema, place)
+        new = NewPlace(place, cluster["name"], tier, database, schema, login=place)
+        await add_place(connection, self._vault, new)
         return place
 
     async def _placed(self, connection: AsyncConnection, name: TenantId) -> Placement:
@@ -212,7 +219,8 @@ async def _choose(
         .group_by(PLACE.c.cluster)
         .subquery()
     )
-    fitting = select(CLUSTER).outerjoin(placed, placed.c.cluster == CLUSTER.c.name).where(CLUSTER.c.tier == tier)
+    counted = CLUSTER.outerjoin(placed, placed.c.cluster == CLUSTER.c.name)
+    fitting = select(CLUSTER).select_from(counted).where(CLUSTER.c.tier == tier)
     if region is not None:
         fitting = fitting.where(CLUSTER.c.region == region)
     emptiest = fitting.order_by(func.coalesce(placed.c.tenants, 0), CLUSTER.c.name).limit(1)
@@ -236,8 +244,9 @@ async def _enter_state(connection: AsyncConnection, name: TenantId, state: Tenan
 
 
 def _tenants() -> Select[tuple[object, ...]]:
+    placed = TENANT.join(PLACEMENT, PLACEMENT.c.tenant == TENANT.c.name)
     return select(TENANT, PLACEMENT.c.epoch, PLACEMENT.c.place, PLACE.c.cluster).select_from(
-        TENANT.join(PLACEMENT, PLACEMENT.c.tenant == TENANT.c.name).join(PLACE, PLACEMENT.c.place == PLACE.c.id)
+        placed.join(PLACE, PLACEMENT.c.place == PLACE.c.id)
     )
 
 

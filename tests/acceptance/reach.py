@@ -13,11 +13,11 @@ class RunningTenant(Protocol):
     """A tenant as `.tiergate/demo.json` tells it."""
 
     @property
-    def tier(self) -> str: ...  # noqa: D102 - as the file
+    def tier(self) -> str: ...
     @property
-    def key(self) -> str: ...  # noqa: D102 - as the file
+    def key(self) -> str: ...
     @property
-    def connection_string(self) -> str: ...  # noqa: D102 - as the file
+    def connection_string(self) -> str: ...
 
 
 class RunningGateway(Protocol):
@@ -30,13 +30,13 @@ class RunningGateway(Protocol):
     """
 
     @property
-    def url(self) -> str: ...  # noqa: D102 - above
+    def url(self) -> str: ...
     @property
-    def admin(self) -> str: ...  # noqa: D102 - above
+    def admin(self) -> str: ...
     @property
-    def admin_key(self) -> str: ...  # noqa: D102 - above
+    def admin_key(self) -> str: ...
     @property
-    def tenants(self) -> Mapping[str, RunningTenant]: ...  # noqa: D102 - by name
+    def tenants(self) -> Mapping[str, RunningTenant]: ...
 
     async def direct(self, tenant: str) -> str:
         """The libpq conninfo of the login role that the gateway uses for *tenant*, password included."""

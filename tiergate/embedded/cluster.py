@@ -66,13 +66,13 @@ class Cluster:
 
     @property
     def address(self) -> str:
-        """libpq keywords for host, port and TLS, without a user, password or database."""
+        """Host, port and TLS as libpq keywords, without a user, password or database."""
         return make_conninfo(host=self.host, port=self.port, sslmode="disable")
 
     def conninfo(
         self, database: str = "postgres", *, user: str | None = None, password: str | None = None
     ) -> str:
-        """libpq keywords for a connection, as the superuser unless *user* is given."""
+        """A connection as libpq keywords; the superuser's unless *user* is given."""
         return make_conninfo(
             self.address,
             dbname=database,
@@ -243,7 +243,7 @@ async def open_clusters(
 
 
 async def erase_cluster(folder: Path) -> None:
-    """Remove the cluster that `open_cluster(folder)` made, wherever its data are; harmless when there is none.
+    """Remove the cluster that `open_cluster(folder)` made, wherever its data are, if there is one.
 
     Raises:
         ClusterInUse: Somebody has it open.

@@ -1,11 +1,11 @@
 """The folder that a cluster lives in, and what we keep there beside its data.
 
-    data/        PGDATA, the server's own
-    socket/      the unix socket, where its path is short enough
-    server.log   what initdb and the server say
-    password     the superuser's, mode 0600
-    port         the port of the last start
-    lock         held while a process of ours has the cluster open
+- data/: PGDATA, the server's own
+- socket/: the unix socket, where its path is short enough
+- server.log: what initdb and the server say
+- password: the superuser's, mode 0600
+- port: the port of the last start
+- lock: held while a process of ours has the cluster open
 """
 
 import fcntl

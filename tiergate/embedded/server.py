@@ -104,7 +104,7 @@ class Server:
         return self._process.poll() is None
 
     async def stop(self, *, within_s: float) -> None:
-        """Fast shutdown: sessions are rolled back, buffers written. Too slow: at once, recovered at the next start."""
+        """Fast shutdown: sessions end, buffers are written. What is too slow is stopped at once."""
         if self.is_running():
             self._process.send_signal(signal.SIGINT)
             if await _wait_exit(self._process, within_s) is None:

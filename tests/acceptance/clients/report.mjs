@@ -13,7 +13,7 @@ export default async function* report(events) {
     if ((type !== "test:pass" && type !== "test:fail") || data.details?.type === "suite") continue;
     const passed = type === "test:pass" && data.skip === undefined && data.todo === undefined;
     const cause = data.details?.error?.cause ?? data.details?.error;
-    const names = [...path.slice(1, data.nesting), data.name];
+    const names = [...path.slice(0, data.nesting), data.name];
     yield `${JSON.stringify({
       name: names.join(": "),
       passed,

@@ -6,7 +6,8 @@ import { neonConfig } from "@neondatabase/serverless";
 
 function demand(name) {
   const value = process.env[name];
-  if (!value) throw new Error(`${name} is not set; run these suites through tests/acceptance/test_clients.py`);
+  if (!value)
+    throw new Error(`${name} is not set; run these suites through tests/acceptance/test_clients.py`);
   return value;
 }
 

@@ -1,0 +1,87 @@
+# `make` shows what there is. Needs Python 3.11 or newer and make; Postgres comes with the lock file.
+# On Debian and Ubuntu the standard library's venv is the package python3-venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CLIENTS := tests/acceptance/clients
+# Two workers: each starts servers of its own, and a module's tests stay together on one of them.
+WORKERS ?= 2
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format types contracts package bench-quick clients compose-check check lock clean
+.DELETE_ON_ERROR:
+
+help: ## Show this list
+	@echo "make TARGET [ARGS='more for the command']"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r target text; do printf '  %-14s %s\n' "$$target" "$$text"; done
+
+# The environment is made anew when the lock file changes; the project is linked into it again when
+# its own metadata change.
+$(VENV)/.locked: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Tiergate needs Python 3.11 or newer; name one: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' || { echo "Install your system's package python3-venv" >&2; exit 1; }
+	@echo "Making $(VENV) from requirements.lock (about half a minute)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+install: $(VENV)/.installed ## Make .venv from requirements.lock
+
+demo: install ## Three Postgres clusters, tenants on three tiers and the gateway; Ctrl-C stops it all
+	@exec $(BIN)/tiergate demo $(ARGS)
+
+test: install ## The whole suite, on embedded Postgres (ARGS='-k name', WORKERS=0 for one process)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+lint: install ## ruff: every rule, and the format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "Run: make format" >&2; exit 1; }
+
+format: install ## Let ruff put the code in order
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+types: install ## mypy, strict
+	@$(BIN)/mypy
+
+contracts: install ## import-linter: who may import whom
+	@$(BIN)/lint-imports
+
+package: install ## Build wheel and source archive into dist/, and try the wheel in an empty environment
+	@BIN=$(BIN) .ci/package
+
+bench-quick: install ## Requests/s of a warm point read, beside the same service by hand (about a minute)
+	@$(BIN)/python -m bench.quick $(ARGS)
+
+# Exactly what the lock file says; the scripts of packages are not run. Then Prisma writes its client.
+clients: $(CLIENTS)/node_modules/.installed ## Install the client libraries for the acceptance tests (needs Node 20)
+
+$(CLIENTS)/node_modules/.installed: $(CLIENTS)/package-lock.json $(CLIENTS)/schema.prisma
+	cd $(CLIENTS) && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent generate
+	@touch $@
+
+compose-check: install ## Validate docker-compose.yml and the Dockerfiles, without Docker
+	@$(BIN)/docker-compose --file docker-compose.yml config --quiet
+	@$(BIN)/hadolint deploy/Dockerfile deploy/pgbouncer/Dockerfile
+	@echo "docker-compose.yml and the Dockerfiles are valid"
+
+check: lint types contracts compose-check ## All checks that run no tests
+
+lock: ## Resolve the dependencies anew (needs uv: make lock UV=path/to/uv)
+	$(UV) lock
+	$(UV) export -q --all-extras --no-header --no-emit-index-url --no-emit-project -o requirements.lock
+	$(UV) export -q --no-dev --no-header --no-emit-index-url --no-emit-project -o deploy/requirements.lock
+UV ?= uv
+
+clean: ## Remove what make has made: .venv, dist/, caches, client libraries (the demo's data stay)
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(CLIENTS)/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,65 @@
+"""What the admin API refuses by itself."""
+
+from collections.abc import Sequence
+
+from tiergate.errors import TiergateError
+
+
+class NotAdmitted(TiergateError):
+    """The request does not carry the admin key."""
+
+    code = "not-admitted"
+    advice = (
+        "Send `Authorization: Bearer KEY` with the value of admin.key (for the command: TIERGATE_ADMIN_KEY)."
+    )
+
+    def __init__(self) -> None:
+        super().__init__("the admin key is missing or wrong")
+
+
+class BodyTooLarge(TiergateError):
+    """The body is larger than any that makes sense here."""
+
+    code = "body-too-large"
+    advice = "Send less; large data goes through the gateway, not through the admin API."
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the body is larger than {limit_bytes} bytes")
+        self.limit_bytes = limit_bytes
+
+
+class BodyTooSlow(TiergateError):
+    """The body did not arrive in time."""
+
+    code = "body-too-slow"
+    retryable = True
+    advice = "Send it again."
+
+    def __init__(self, within_s: float) -> None:
+        super().__init__(f"the body did not arrive within {within_s:g} s")
+        self.within_s = within_s
+
+
+class BodyInvalid(TiergateError):
+    """The body, or the query of the URL, does not say what it should.
+
+    Attributes:
+        mistakes: Each with its place; values are not repeated, since they may be secret.
+    """
+
+    code = "body-invalid"
+    advice = "Correct everything that is listed; docs/reference/admin-api.md shows what each request takes."
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("the request is not understood")
+        self.mistakes = tuple(mistakes)
+
+
+class NoSuchRoute(TiergateError):
+    """Nothing is at this path, or not for this method."""
+
+    code = "no-such-route"
+    advice = "See docs/reference/admin-api.md for what there is."
+
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(f"there is nothing for {method} {path}")

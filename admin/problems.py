@@ -1,0 +1,92 @@
+"""The only table from errors to HTTP on the admin port. Operators see every error's own words."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from admin.answers import JsonAnswer
+from admin.errors import BodyInvalid, BodyTooLarge, BodyTooSlow, NoSuchRoute, NotAdmitted
+from config.errors import SettingsInvalid
+from fleet import errors as fleet
+from registry import errors as registry
+from tiergate.errors import TiergateError
+
+_STATUS: dict[type[TiergateError], int] = {
+    NotAdmitted: 401,
+    NoSuchRoute: 404,
+    BodyTooSlow: 408,
+    BodyTooLarge: 413,
+    BodyInvalid: 422,
+    SettingsInvalid: 409,
+    registry.BadCluster: 422,
+    registry.UnknownTenant: 404,
+    registry.UnknownCluster: 404,
+    registry.UnknownPlace: 404,
+    registry.UnknownCredential: 404,
+    registry.TenantExists: 409,
+    registry.ClusterExists: 409,
+    registry.WrongState: 409,
+    registry.NoCluster: 409,
+    registry.WrongTier: 409,
+    registry.ResidencyViolated: 409,
+    registry.RegistryUnavailable: 503,
+    fleet.ClusterUnreachable: 503,
+    fleet.ProvisioningTimeout: 504,
+    fleet.ProvisioningFailed: 502,
+    fleet.NotSuperuser: 409,
+    fleet.ClusterUnfit: 409,
+    fleet.ContextKeyConflict: 409,
+    fleet.PlaceTaken: 409,
+    fleet.ApplicationInvalid: 409,
+    fleet.ApplicationChanged: 409,
+    fleet.FenceConflict: 409,
+}
+_OURS = 500
+_RETRY_LATER = 503
+
+
+def refusal(error: TiergateError) -> Response:
+    """The answer that tells of *error*."""
+    status = _STATUS.get(type(error), _OURS)
+    said: dict[str, object] = {
+        "code": error.code,
+        "message": str(error),
+        "advice": error.advice,
+        "retryable": error.retryable,
+    }
+    match error:
+        case BodyInvalid():
+            said["mistakes"] = list(error.mistakes)
+        case SettingsInvalid():
+            said["mistakes"] = [str(mistake) for mistake in error.mistakes]
+            said["message"] = str(error).partition("\n")[0]
+        case _:
+            pass
+    headers = {}
+    if isinstance(error, NotAdmitted):
+        headers["www-authenticate"] = 'Bearer realm="tiergate admin"'
+    if status == _RETRY_LATER:
+        headers["retry-after"] = "1"
+    return JsonAnswer({"error": said}, status_code=status, headers=headers)
+
+
+async def on_refusal(_request: Request, error: Exception) -> Response:
+    """Starlette's way in for our own errors."""
+    if not isinstance(error, TiergateError):
+        raise error
+    return refusal(error)
+
+
+async def on_no_route(request: Request, _error: Exception) -> Response:
+    """Starlette's way in for paths and methods that do not exist."""
+    return refusal(NoSuchRoute(request.method, request.url.path))
+
+
+async def on_surprise(_request: Request, _error: Exception) -> Response:
+    """Starlette's way in for what nobody foresaw; it goes on to the log, and nothing of it outside."""
+    said = {
+        "code": "internal",
+        "message": "an error inside the gateway",
+        "advice": "The log says more.",
+        "retryable": False,
+    }
+    return JsonAnswer({"error": said}, status_code=_OURS)

@@ -1,0 +1,204 @@
+"""JSON of the admin API: what requests may say, and how answers say it. Secrets only ever come in."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from admin.errors import BodyInvalid
+from registry.credentials import KnownCredential, Scope
+from registry.records import AuditEntry, Cluster, Tenant
+from tiergate.tenant import Tier, tenant_id
+
+Json = dict[str, object]
+M = TypeVar("M", bound=BaseModel)
+
+MOST_ROWS = 1000
+"""Of one page of a list."""
+
+_LONGEST_OVERLAP_S = 366 * 86_400
+_LONGEST_ID = 64
+_TEXT = re.compile(r"[^\x00-\x1f\x7f]*")
+
+
+def _label(text: str) -> str:
+    if tenant_id(text) is None:
+        msg = "must be 1 to 63 characters of a-z, 0-9 and inner hyphens"
+        raise ValueError(msg)
+    return text
+
+
+def _one_line(text: str) -> str:
+    if not _TEXT.fullmatch(text):
+        msg = "must be one line without control characters"
+        raise ValueError(msg)
+    return text
+
+
+Label = Annotated[str, AfterValidator(_label)]
+Line = Annotated[str, AfterValidator(_one_line)]
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class NewCluster(_Shape):
+    """`POST /clusters`."""
+
+    name: Label
+    tier: Tier
+    region: Label | None = None
+    dsn: Annotated[str, Field(min_length=1, max_length=8192, repr=False)]
+
+
+class NewTenant(_Shape):
+    """`POST /tenants`."""
+
+    name: Label
+    tier: Tier
+    region: Label | None = None
+    cluster: Label | None = None
+
+
+class NewKey(_Shape):
+    """`POST /tenants/{name}/keys`."""
+
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))] = list(Scope)
+    note: Annotated[Line, Field(max_length=200)] = ""
+    expires_at: AwareDatetime | None = None
+    replaces: Annotated[Line, Field(min_length=1, max_length=_LONGEST_ID)] | None = None
+    overlap_s: Annotated[int, Field(ge=0, le=_LONGEST_OVERLAP_S)] = 86_400
+
+
+class Nothing(_Shape):
+    """Of requests that say all in their path."""
+
+
+class Statement(_Shape):
+    """`POST /tenants/{name}/sql`; what is in it is the door's to judge."""
+
+    query: str
+    params: list[Any] = Field(default_factory=list)  # Any: JSON values of all kinds
+    arrayMode: bool = False  # noqa: N815 - the name in the /sql format
+
+
+class Page(_Shape):
+    """The query of a list."""
+
+    limit: Annotated[int, Field(ge=1, le=MOST_ROWS, strict=False)] = 100
+    after: Annotated[str, Field(max_length=_LONGEST_ID)] = ""
+    tier: Annotated[Tier | None, Field(strict=False)] = None
+
+
+def read_body(shape: type[M], body: bytes) -> M:
+    """*body* as *shape*.
+
+    Raises:
+        BodyInvalid: With every mistake in it.
+    """
+    try:
+        return shape.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        raise BodyInvalid(_mistakes(error)) from None  # the cause would show values
+
+
+def read_query(shape: type[M], query: Mapping[str, str]) -> M:
+    """The query of a URL as *shape*.
+
+    Raises:
+        BodyInvalid: With every mistake in it.
+    """
+    try:
+        return shape.model_validate(dict(query))
+    except ValidationError as error:
+        raise BodyInvalid(_mistakes(error)) from None
+
+
+def _mistakes(error: ValidationError) -> list[str]:
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return [
+        f"{'.'.join(map(str, each['loc'])) or 'body'}: {_said(each['type'], each['msg'])}" for each in found
+    ]
+
+
+def _said(kind: str, message: str) -> str:
+    match kind:
+        case "extra_forbidden":
+            return "is not known here"
+        case "missing":
+            return "is missing"
+        case _:
+            return message.removeprefix("Value error, ").replace("Input should", "should")
+
+
+def cluster_json(cluster: Cluster) -> Json:
+    """A cluster, without its administrator's password."""
+    return {
+        "name": cluster.name,
+        "tier": cluster.tier,
+        "region": cluster.region,
+        "address": _address(cluster.conninfo),
+        "database": cluster.database,
+        "admin_user": cluster.admin_user,
+        "tenants": cluster.tenants,
+        "created_at": cluster.created_at,
+    }
+
+
+def _address(conninfo: str) -> str:
+    keywords = conninfo_to_dict(conninfo)
+    return f"{keywords.get('host') or keywords.get('hostaddr')}:{keywords.get('port') or 5432}"
+
+
+def tenant_json(tenant: Tenant) -> Json:
+    """A tenant and where it lives."""
+    return {
+        "name": tenant.name,
+        "tier": tenant.tier,
+        "region": tenant.region,
+        "state": tenant.state,
+        "cluster": tenant.cluster,
+        "place": tenant.place,
+        "epoch": tenant.epoch,
+        "created_at": tenant.created_at,
+    }
+
+
+def key_json(known: KnownCredential, *, now: datetime | None = None) -> Json:
+    """A key as operators see it; never its text or digest."""
+    key = known.credential
+    return {
+        "id": key.id,
+        "tenant": key.tenant,
+        "state": _key_state(known, now or datetime.now(UTC)),
+        "scopes": sorted(key.scopes),
+        "note": known.note,
+        "created_at": known.created_at,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+        "last_used_at": known.last_used_at,
+    }
+
+
+def _key_state(known: KnownCredential, now: datetime) -> Literal["valid", "revoked", "expired"]:
+    if known.credential.revoked_at is not None:
+        return "revoked"
+    return "valid" if known.credential.is_valid(now) else "expired"
+
+
+def audit_json(entry: AuditEntry) -> Json:
+    """One administrative act."""
+    said = entry.entry
+    return {
+        "id": entry.id,
+        "at": entry.at,
+        "actor": said.actor,
+        "act": said.act,
+        "subject": said.subject,
+        "outcome": said.outcome,
+        "detail": said.detail,
+    }

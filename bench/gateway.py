@@ -1,0 +1,127 @@
+"""Our own program under load: `tiergate demo`, as anyone would start it, in a folder of its own."""
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from psycopg.conninfo import make_conninfo
+
+from bench.load import Answer, Call, Target, call_once, request
+from bench.serving import HOST, NotReady, free_port, stop
+
+READY_S = 120.0
+DATABASE = "application"
+SCHEMA = "app"
+
+
+class Refused(Exception):
+    """The gateway did not do what the preparation of a load asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningDemo:
+    """A demo that is ready.
+
+    Attributes:
+        pid: Of the one process that answers requests.
+        keys: For each tenant.
+        superuser: conninfo of the standard cluster's database.
+    """
+
+    port: int
+    pid: int
+    keys: dict[str, str] = field(repr=False)
+    superuser: str = field(repr=False)
+
+    def call(self, tenant: str, query: str, params: list[str], expected: bytes = b"") -> Call:
+        """A statement as a request, its key a bearer token."""
+        body = json.dumps({"query": query, "params": params}).encode()
+        headers = {"Authorization": f"Bearer {self.keys[tenant]}"}
+        return Call(request("POST", "/sql", f"{HOST}:{self.port}", headers, body), expected)
+
+    async def run(self, tenant: str, query: str, params: list[str]) -> list[dict[str, Any]]:  # JSON rows
+        """Run one statement and return its rows.
+
+        Raises:
+            Refused: The answer is not 200.
+        """
+        call = self.call(tenant, query, params)
+        answer: Answer = await call_once(Target("gateway", HOST, self.port, (call,)), call)
+        if answer.status != 200:
+            raise Refused(f"status {answer.status}: {answer.body.decode(errors='replace')}")
+        rows: list[dict[str, Any]] = json.loads(answer.body)["rows"]
+        return rows
+
+
+@asynccontextmanager
+async def open_demo() -> AsyncIterator[RunningDemo]:
+    """Start the demo anew, on free ports, in a folder that goes away.
+
+    Raises:
+        NotReady: It ended, or was not ready after READY_S.
+    """
+    folder = _make_folder()
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tiergate.cli", "demo", "--json", "--dir", str(folder)),
+        *("--port", str(port), "--admin-port", str(free_port())),
+        stdout=asyncio.subprocess.DEVNULL,
+        env=dict(os.environ),
+    )
+    try:
+        facts = await _wait_ready(folder / "demo.json", process)
+        yield RunningDemo(
+            port=port,
+            pid=process.pid,
+            keys={name: tenant["key"] for name, tenant in facts["tenants"].items()},
+            superuser=_superuser(facts["clusters"]["standard"]),
+        )
+    finally:
+        await stop(process)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="tiergate-bench-"))
+    folder.chmod(0o711)  # root's Postgres runs as another user, who must get through
+    return folder
+
+
+def _read_facts(file: Path) -> dict[str, dict[str, dict[str, str]]] | None:
+    """What the demo wrote when it was ready; None as long as it is not."""
+    try:
+        found: dict[str, dict[str, dict[str, str]]] = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return found
+
+
+async def _wait_ready(
+    file: Path, process: asyncio.subprocess.Process
+) -> dict[str, dict[str, dict[str, str]]]:
+    try:
+        async with asyncio.timeout(READY_S):
+            while process.returncode is None:
+                if (facts := _read_facts(file)) is not None:
+                    return facts
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise NotReady(f"the demo is not ready after {READY_S:.0f} s") from None
+    raise NotReady(f"the demo ended with status {process.returncode}")
+
+
+def _superuser(cluster: dict[str, str]) -> str:
+    """The superuser's conninfo; the launcher keeps the password beside the log."""
+    password = Path(cluster["log"]).with_name("password").read_text(encoding="ascii").strip()
+    return make_conninfo(
+        host=cluster["host"], port=cluster["port"], user="postgres", password=password, dbname=DATABASE
+    )

@@ -1,0 +1,122 @@
+"""Makes a cluster and its data databases ready to hold tenants, before any tenant comes.
+
+Everything may run again at any time, and by several gateways at once.
+"""
+
+import hashlib
+import hmac
+from functools import cache
+from importlib import resources
+
+from fleet import roles
+from fleet.access import FLEET_LOCKS, ClusterAccess, Connection, bounded, open_admin
+from fleet.errors import ContextKeyConflict
+from fleet.identifier import quote_literal
+from registry.placement import Place
+from tiergate.deadline import Deadline
+from tiergate.tenant import Tier
+
+_BLOCK_BYTES = 64
+
+
+async def prepare(cluster: ClusterAccess, tier: Tier, deadline: Deadline) -> tuple[str, ...]:
+    """Make the roles, close the databases to PUBLIC, and lay the data plane.
+
+    A government cluster's own database holds no tenant, so no data plane goes there.
+
+    Returns:
+        Other databases of that server, which PUBLIC may still connect to: any login of ours
+        can enter them, so they should be closed or moved elsewhere.
+
+    Raises:
+        ClusterUnreachable, NotSuperuser, ClusterUnfit, ProvisioningTimeout, ProvisioningFailed:
+            See fleet/errors.py.
+    """
+    async with (
+        bounded(cluster, "be prepared", deadline),
+        open_admin(cluster, cluster.database, deadline) as admin,
+    ):
+        async with admin.transaction():
+            await roles.lock_server(admin)
+            await roles.prepare_groups(admin, cluster.name, tier)
+            others = await roles.close_databases(admin, cluster.database, "postgres", "template1")
+        if tier is not Tier.GOVERNMENT:
+            await lay_data_plane(admin)
+        if tier is Tier.PREMIUM:
+            async with admin.transaction():
+                await roles.lock_server(admin)
+                await roles.admit(admin, cluster.database, roles.PREMIUM)
+        return others
+
+
+async def lay_data_plane(connection: Connection) -> bool:
+    """Lay schema tiergate and the hardened catalog in the database connected to, unless they are there.
+
+    What was laid is marked on the schema, so that a start with nothing to do takes no lock that
+    requests would wait for.
+
+    Returns:
+        Whether anything was done.
+    """
+    mark = f"tiergate data plane {_checksum(connection.info.server_version // 10000)}"
+    if await _mark(connection) == mark:
+        return False
+    async with connection.transaction():
+        await lock(connection, "data plane")
+        if await _mark(connection) == mark:
+            return False
+        for name in ("tiergate.sql", "harden.sql"):
+            await connection.execute(_sql(name).encode())
+        await connection.execute(f"COMMENT ON SCHEMA tiergate IS {quote_literal(mark)}".encode())
+    return True
+
+
+async def put_context_key(connection: Connection, cluster: str, place: Place) -> None:
+    """Tell the place's database the key that our requests are signed with.
+
+    Raises:
+        ContextKeyConflict: Another key has that number there.
+
+    Source:
+        RFC 2104, section 2: inner and outer pad, here made ready for SHA-256's block of 64 bytes.
+    """
+    block = place.context_key.ljust(_BLOCK_BYTES, b"\0")
+    inner, outer = bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)
+    await connection.execute(
+        "INSERT INTO tiergate.context_key (kid, inner_pad, outer_pad) VALUES (%s, %s, %s)"
+        " ON CONFLICT DO NOTHING",
+        (place.context_kid, inner, outer),
+    )
+    cursor = await connection.execute(
+        "SELECT inner_pad, outer_pad FROM tiergate.context_key WHERE kid = %s", (place.context_kid,)
+    )
+    if not hmac.compare_digest(b"".join(await cursor.fetchone() or ()), inner + outer):
+        raise ContextKeyConflict(cluster, place.database, place.context_kid)
+
+
+async def lock(connection: Connection, what: str) -> None:
+    """Wait until nobody else does *what* in this database; ends with the transaction."""
+    await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (FLEET_LOCKS, what))
+
+
+async def _mark(connection: Connection) -> str | None:
+    # By scanning, not by to_regnamespace(): that answers from a cache which a wait for an advisory
+    # lock does not freshen, and would send the second of two gateways over the same ground.
+    cursor = await connection.execute(
+        "SELECT description FROM pg_description JOIN pg_namespace AS n ON objoid = n.oid"
+        " WHERE classoid = 'pg_namespace'::regclass AND objsubid = 0 AND nspname = 'tiergate'"
+    )
+    row = await cursor.fetchone()
+    return row[0] if row else None
+
+
+@cache
+def _checksum(major: int) -> str:
+    # The major version counts: an upgraded server has functions that were never taken from PUBLIC.
+    text = f"{major}\0{_sql('tiergate.sql')}\0{_sql('harden.sql')}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def _sql(name: str) -> str:
+    return resources.files("fleet").joinpath("data", name).read_text(encoding="utf-8")

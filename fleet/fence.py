@@ -1,0 +1,109 @@
+"""The fence: the row in a data database that says who serves a tenant.
+
+Here it is made when a tenant comes, and suspended or opened again by an operator. States
+"moved" and "deleted" belong to moves and deletion, and nothing here goes into or out of them.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from psycopg import errors as pg
+
+from fleet.access import TENANT_LOCKS, Connection
+from fleet.errors import FenceConflict
+from registry.placement import Placement
+
+
+class FenceState(StrEnum):
+    """What an operator may set."""
+
+    ACTIVE = "active"
+    READ_ONLY = "read_only"
+    SUSPENDED = "suspended"
+
+
+@dataclass(frozen=True, slots=True)
+class FenceChange:
+    """What became of a tenant's fence.
+
+    Attributes:
+        before: What it said until now; the same as *after* when nothing changed.
+        after: What it says now; every transaction that begins from now on meets it.
+        is_drained: Whether every transaction that began earlier is over, too.
+    """
+
+    before: FenceState
+    after: FenceState
+    is_drained: bool
+
+
+async def insert_fence(connection: Connection, placement: Placement) -> None:
+    """Let the tenant in, if it has no fence here yet; one that is ours stays in its state.
+
+    Raises:
+        FenceConflict: A fence of another place or epoch stands here.
+    """
+    await connection.execute(
+        "INSERT INTO tiergate.fence (tenant_id, place, epoch, state) VALUES (%s, %s, %s, 'active')"
+        " ON CONFLICT DO NOTHING",
+        (placement.tenant, placement.place.id, placement.epoch),
+    )
+    await _ours(connection, placement)
+
+
+async def change_fence(
+    connection: Connection, placement: Placement, state: FenceState, drain_ms: int
+) -> FenceChange:
+    """Set the state of a fence that is ours; the connection is in autocommit.
+
+    First the change, which new transactions meet at once; then a wait for those that are running.
+    The other way round, new ones would queue behind the exclusive lock that waits for the old.
+
+    Args:
+        drain_ms: How long to wait for running transactions, at least 1.
+
+    Raises:
+        FenceConflict: No fence, one of another place or epoch, a state that is not an operator's,
+            or a move is under way.
+    """
+    async with connection.transaction():
+        before = await _ours(connection, placement, for_change=True)
+        await connection.execute(
+            "UPDATE tiergate.fence SET state = %s WHERE tenant_id = %s AND state <> %s",
+            (state, placement.tenant, state),
+        )
+    return FenceChange(before, state, await _is_drained(connection, placement, drain_ms))
+
+
+async def _is_drained(connection: Connection, placement: Placement, drain_ms: int) -> bool:
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT set_config('lock_timeout', %s, true)", (str(drain_ms),))
+            await connection.execute(
+                "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (TENANT_LOCKS, placement.tenant)
+            )
+    except pg.LockNotAvailable:
+        return False
+    return True
+
+
+async def _ours(connection: Connection, placement: Placement, *, for_change: bool = False) -> FenceState:
+    """The state of the tenant's fence, which must be of this place and epoch."""
+    lock = " FOR UPDATE" if for_change else ""
+    cursor = await connection.execute(
+        "SELECT place, epoch, state, move_id IS NOT NULL FROM tiergate.fence"  # noqa: S608 - a constant
+        f" WHERE tenant_id = %s{lock}",
+        (placement.tenant,),
+    )
+    row = await cursor.fetchone()
+    expected = f"of place {placement.place.id} in epoch {placement.epoch}"
+    if row is None:
+        raise FenceConflict(placement.tenant, expected, None)
+    place, epoch, state, is_moving = row
+    if (place, epoch) != (placement.place.id, placement.epoch):
+        raise FenceConflict(placement.tenant, expected, f"{state}, of place {place} in epoch {epoch}")
+    if is_moving or state not in {*FenceState}:
+        raise FenceConflict(
+            placement.tenant, expected, f"{state}{', with a move under way' if is_moving else ''}"
+        )
+    return FenceState(state)

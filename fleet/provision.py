@@ -1,0 +1,165 @@
+"""Makes the place of a tenant, on any tier, and opens or closes its fence.
+
+Whatever is killed at any step is completed by the same call again. The registry writes down the
+placement before, and calls the tenant active after; nothing here knows of the registry.
+"""
+
+from typing import assert_never
+
+from fleet import roles
+from fleet.access import FLEET_LOCKS, ClusterAccess, Connection, bounded, open_admin
+from fleet.application import ApplicationSql, apply
+from fleet.cluster import lay_data_plane, lock, prepare, put_context_key
+from fleet.fence import FenceChange, FenceState, change_fence, insert_fence
+from fleet.identifier import quote_identifier
+from registry.placement import Place, Placement
+from tiergate.deadline import Deadline
+from tiergate.tenant import Tier
+
+
+class Provisioner:
+    """Makes places of one application.
+
+    All methods raise ClusterUnreachable, NotSuperuser, ClusterUnfit, ProvisioningTimeout or
+    ProvisioningFailed, besides what they name.
+    """
+
+    def __init__(self, application: ApplicationSql) -> None:
+        self._application = application
+
+    async def prepare_cluster(
+        self, cluster: ClusterAccess, tier: Tier, deadline: Deadline, *, shared: Place | None = None
+    ) -> tuple[str, ...]:
+        """Make a cluster ready for tenants of *tier*: once when it is added, and at any start.
+
+        Args:
+            shared: The place that all tenants of a standard cluster share; none on other tiers.
+
+        Returns:
+            Other databases of that server that any login of ours may connect to; see `prepare`.
+
+        Raises:
+            ContextKeyConflict, ApplicationInvalid, ApplicationChanged, PlaceTaken: See fleet/errors.py.
+        """
+        others = await prepare(cluster, tier, deadline)
+        if shared is not None:
+            async with (
+                bounded(cluster, "make the shared tables", deadline),
+                open_admin(cluster, shared.database, deadline) as admin,
+            ):
+                await self._make_shared(cluster, admin, shared)
+        return others
+
+    async def create(self, cluster: ClusterAccess, placement: Placement, deadline: Deadline) -> None:
+        """Make the tenant's place, where it does not share one, and let the tenant in.
+
+        The cluster has been prepared. Done already, it changes nothing; a suspended tenant stays so.
+
+        Raises:
+            FenceConflict, ContextKeyConflict, ApplicationInvalid, ApplicationChanged, PlaceTaken:
+                See fleet/errors.py.
+        """
+        async with bounded(cluster, f"make place {placement.place.id}", deadline):
+            match placement.tier:
+                case Tier.STANDARD:
+                    async with open_admin(cluster, placement.place.database, deadline) as admin:
+                        await insert_fence(admin, placement)
+                case Tier.PREMIUM:
+                    async with open_admin(cluster, placement.place.database, deadline) as admin:
+                        await self._make_schema(cluster, admin, placement)
+                case Tier.GOVERNMENT:
+                    async with open_admin(cluster, cluster.database, deadline) as admin:
+                        await self._make_database(cluster, admin, placement, deadline)
+                case _:
+                    assert_never(placement.tier)
+
+    async def set_fence(
+        self,
+        cluster: ClusterAccess,
+        placement: Placement,
+        state: FenceState,
+        deadline: Deadline,
+        *,
+        drain_s: float = 1.0,
+    ) -> FenceChange:
+        """Suspend a tenant, make it read-only, or open it again; new transactions meet it at once.
+
+        Args:
+            drain_s: How long to wait for transactions that began before, within the deadline.
+
+        Returns:
+            What was, what is, and whether the earlier transactions are over.
+
+        Raises:
+            FenceConflict: The fence is not this placement's, or a move holds it.
+        """
+        async with (
+            bounded(cluster, f"set the fence of tenant {placement.tenant}", deadline),
+            open_admin(cluster, placement.place.database, deadline) as admin,
+        ):
+            # Half of what is left: the answer must be out before the deadline.
+            drain_ms = max(1, int(1000 * min(drain_s, deadline.left_s() / 2)))
+            return await change_fence(admin, placement, state, drain_ms)
+
+    async def _make_shared(self, cluster: ClusterAccess, admin: Connection, place: Place) -> None:
+        async with admin.transaction():
+            await roles.lock_server(admin)
+            login = roles.Login(place.login, place.password, roles.APP, inherits=False)
+            await roles.put_login(admin, cluster.name, login)
+            await roles.put_session(admin, place.login, place.database, place.schema)
+            await roles.admit(admin, place.database, place.login)
+            await roles.let_ask(admin, roles.APP)
+            await admin.execute(
+                "GRANT EXECUTE ON FUNCTION set_config(text, text, boolean)"
+                f" TO {quote_identifier(place.login)}".encode()
+            )
+        async with admin.transaction():
+            await put_context_key(admin, cluster.name, place)
+            await apply(admin, cluster, place.schema, self._application, roles.APP)
+
+    async def _make_schema(self, cluster: ClusterAccess, admin: Connection, placement: Placement) -> None:
+        """A schema, its login and its fence in one transaction: there is no half of it."""
+        place = placement.place
+        async with admin.transaction():
+            await lock(admin, f"place {place.id}")
+            login = roles.Login(place.login, place.password, roles.PREMIUM, inherits=True)
+            await roles.put_login(admin, cluster.name, login)
+            await roles.put_session(admin, place.login, place.database, place.schema)
+            await self._fill(cluster, admin, placement)
+
+    async def _make_database(
+        self, cluster: ClusterAccess, admin: Connection, placement: Placement, deadline: Deadline
+    ) -> None:
+        """A login, then a database that lets nobody in until everything is in it."""
+        place = placement.place
+        # Held by the session, since CREATE DATABASE is in no transaction; gone with the connection.
+        await admin.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", (FLEET_LOCKS, f"place {place.id}"))
+        await roles.put_login(
+            admin, cluster.name, roles.Login(place.login, place.password, None, inherits=False)
+        )
+        database = quote_identifier(place.database)
+        cursor = await admin.execute(
+            "SELECT datconnlimit FROM pg_database WHERE datname = %s", (place.database,)
+        )
+        if (row := await cursor.fetchone()) is None:
+            # Superusers pass the limit of 0. template0: what somebody left in template1 is no tenant's.
+            # The copy of 8 MB through the WAL needs no checkpoint, which on a busy cluster takes seconds.
+            await admin.execute(
+                f"CREATE DATABASE {database} TEMPLATE template0 ENCODING 'UTF8' STRATEGY wal_log"
+                " CONNECTION LIMIT 0".encode()
+            )
+        await roles.close_databases(admin, place.database)
+        await roles.put_session(admin, place.login, place.database, place.schema)
+        async with open_admin(cluster, place.database, deadline) as inside:
+            await lay_data_plane(inside)
+            async with inside.transaction():
+                await roles.admit(inside, place.database, place.login)
+                await self._fill(cluster, inside, placement)
+        if row is None or row[0] == 0:
+            await admin.execute(f"ALTER DATABASE {database} CONNECTION LIMIT -1".encode())
+
+    async def _fill(self, cluster: ClusterAccess, inside: Connection, placement: Placement) -> None:
+        place = placement.place
+        await put_context_key(inside, cluster.name, place)
+        await apply(inside, cluster, place.schema, self._application, place.login)
+        await insert_fence(inside, placement)

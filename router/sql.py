@@ -1,0 +1,272 @@
+"""The `/sql` door: SQL over HTTP, as Neon's serverless driver speaks it.
+
+A plain ASGI callable, since it is the one hot route. Reads like the request's six
+hops: the deadline, who asks, where the tenant lives, admission, a connection, the
+answer. Knows nothing of cursors, keys or errors: each has a module of its own.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pools.errors import StaleRoute
+from pools.lease import Isolation, RequestLimits, Transaction
+from pools.result import Result
+from pools.switchboard import Lease, Switchboard
+from registry.directory import Directory
+from registry.placement import Placement
+from router.admission import Admission, admit
+from router.answer import answer, answer_batch
+from router.asgi import Absence, Headers, HungUp, Receive, Scope, Send, read_body, respond
+from router.body import Request, read_request
+from router.errors import BadHeader, ScopeMissing
+from router.identify import Caller, Identifier
+from router.problems import problem
+from tiergate.deadline import Deadline
+from tiergate.events import Emit, RequestAnswered, StaleRouteRefused
+from tiergate.tenant import TenantId, Tier
+
+_ISOLATION = {
+    b"ReadUncommitted": Isolation.READ_UNCOMMITTED,
+    b"ReadCommitted": Isolation.READ_COMMITTED,
+    b"RepeatableRead": Isolation.REPEATABLE_READ,
+    b"Serializable": Isolation.SERIALIZABLE,
+}
+_JS_DRIVER = b"%40neondatabase%2fserverless"
+_ECHOED = (b"neon-batch-isolation-level", b"neon-batch-read-only", b"neon-batch-deferrable")
+
+
+@dataclass(frozen=True, slots=True)
+class DoorLimits:
+    """What one request may take.
+
+    Attributes:
+        statement_timeout_s: By tier, for each statement at the server.
+    """
+
+    request_timeout_s: float
+    body_timeout_s: float
+    max_request_bytes: int
+    max_response_bytes: int
+    statement_timeout_s: dict[Tier, float]
+
+
+@dataclass(slots=True)
+class _Course:
+    """How far one request has come, for its headers and its event; seconds."""
+
+    began: float
+    request_id: str
+    caller: Caller | None = None
+    placement: Placement | None = None
+    auth_s: float = 0.0
+    queue_s: float = 0.0
+    connect_s: float = 0.0
+    database_s: float = 0.0
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+class SqlDoor:
+    """Answers `POST /sql`."""
+
+    def __init__(
+        self, identifier: Identifier, directory: Directory, admission: Admission, switchboard: Switchboard,
+        limits: DoorLimits, *, cors_origin: str | None, emit: Emit,
+    ) -> None:  # fmt: skip
+        """*cors_origin* is the origin that browsers may call from, "*" for any, None for none."""
+        self.limits = limits
+        self._identifier = identifier
+        self._directory = directory
+        self._admission = admission
+        self._switchboard = switchboard
+        self._cors = [] if cors_origin is None else [(b"access-control-allow-origin", cors_origin.encode())]
+        self._emit = emit
+        self._now: Callable[[], float] = asyncio.get_running_loop().time
+
+    def trust(self, identifier: Identifier) -> None:
+        """Ask *identifier* from now on."""
+        self._identifier = identifier
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; every outcome is an answer, but for a caller that hung up."""
+        headers = Headers(scope)
+        course = _Course(self._now(), str(uuid.uuid4()))
+        deadline = Deadline(course.began + self.limits.request_timeout_s)
+        absence = Absence(receive)
+        try:
+            with self._admission:
+                async with absence:
+                    body = await self._serve(headers, scope, receive, absence, course, deadline)
+        except HungUp:
+            self._tell(course, "client-gone", 499)
+            return
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the caller gets an answer and we a log line
+            await self._refuse(exc, headers, course, send)
+            return
+        if absence.is_certain:
+            self._tell(course, "client-gone", 499)
+            return
+        await respond(send, 200, self._headers(course, b"application/json"), body)
+        self._tell(course, "ok", 200)
+
+    async def run_as(self, tenant: TenantId, body: bytes) -> tuple[int, bytes]:
+        """Run the body of a request as *tenant*, on an operator's word; its hops 3 to 6.
+
+        Returns:
+            The honest status, and the body: rows as arrays, values as text.
+        """
+        course = _Course(self._now(), str(uuid.uuid4()))
+        deadline = Deadline(course.began + self.limits.request_timeout_s)
+        try:
+            request = read_request(body)
+            placement = await self._directory.locate(tenant, deadline)
+            admit(placement)
+            results = await self._run(placement, Transaction(request.statements), course, deadline)
+        except Exception as exc:  # noqa: BLE001 - as above
+            refusal = problem(exc, neon=False)
+            return refusal.honest_status, refusal.body
+        if request.batch:
+            return 200, answer_batch(results, raw=True, arrays=[True] * len(results))
+        return 200, answer(results[0], raw=True, arrays=True)
+
+    async def _serve(
+        self, headers: Headers, scope: Scope, receive: Receive, absence: Absence, course: _Course, deadline: Deadline
+    ) -> bytes:
+        raw = headers.get(b"neon-raw-text-output") == b"true"
+        arrays = _wants_arrays(headers)
+        caller = self._identifier.identify_now(scope["headers"])
+        if caller is None:
+            caller = await self._identifier.identify(scope["headers"], deadline)
+        course.caller = caller
+        placement = self._directory.locate_now(caller.tenant)
+        if placement is None:
+            placement = await self._directory.locate(caller.tenant, deadline)
+        course.placement = placement
+        course.auth_s = self._now() - course.began
+        admit(placement)
+        request = read_request(
+            await read_body(
+                headers, receive, max_bytes=self.limits.max_request_bytes, within_s=self.limits.body_timeout_s
+            )
+        )
+        transaction = self._transaction(request, headers, caller, course)
+        absence.watch()
+        results = await self._run(placement, transaction, course, deadline)
+        modes = [arrays if mode is None else mode for mode in request.array_modes]
+        if request.batch:
+            return answer_batch(results, raw=raw, arrays=modes)
+        return answer(results[0], raw=raw, arrays=modes[0])
+
+    def _transaction(self, request: Request, headers: Headers, caller: Caller, course: _Course) -> Transaction:
+        if not caller.scopes:
+            raise ScopeMissing("read")
+        read_only = "write" not in caller.scopes
+        name = headers.get(b"neon-batch-isolation-level")
+        if name is not None and name not in _ISOLATION:
+            raise BadHeader("Neon-Batch-Isolation-Level", "is none of " + ", ".join(k.decode() for k in _ISOLATION))
+        if not request.batch:
+            return Transaction(request.statements, read_only=read_only)
+        course.headers += [(key, value) for key in _ECHOED if (value := headers.get(key)) not in (None, b"false")]
+        return Transaction(
+            request.statements,
+            _ISOLATION[name] if name is not None else None,
+            read_only=read_only or headers.get(b"neon-batch-read-only") == b"true",
+            deferrable=headers.get(b"neon-batch-deferrable") == b"true",
+        )
+
+    async def _run(
+        self, placement: Placement, transaction: Transaction, course: _Course, deadline: Deadline
+    ) -> list[Result]:
+        """Run on the known route; when the fence refuses that, once more on the fresh one."""
+        if not transaction.statements:
+            return []
+        try:
+            return await self._run_at(placement, transaction, course, deadline)
+        except StaleRoute as stale:
+            self._emit(StaleRouteRefused(stale.tenant, placement.tier, stale.fence_state))
+            self._directory.forget(placement.tenant)
+            fresh = await self._directory.locate(placement.tenant, deadline)
+            course.placement = fresh
+            admit(fresh)
+            if (fresh.place.id, fresh.epoch) == (placement.place.id, placement.epoch) and stale.fence_state != "changed":
+                raise
+        return await self._run_at(fresh, transaction, course, deadline)
+
+    async def _run_at(
+        self, placement: Placement, transaction: Transaction, course: _Course, deadline: Deadline
+    ) -> list[Result]:
+        limits = RequestLimits(self.limits.statement_timeout_s[placement.tier], self.limits.max_response_bytes)
+        lease = Lease(self._switchboard, placement, deadline)
+        try:
+            async with lease:
+                began = self._now()
+                try:
+                    return await lease.run(transaction, limits)
+                finally:
+                    course.database_s += self._now() - began
+        finally:
+            course.queue_s += lease.queue_s
+            course.connect_s += lease.connect_s
+
+    # -- the answer's frame
+
+    def _headers(self, course: _Course, content_type: bytes) -> list[tuple[bytes, bytes]]:
+        request_id = course.request_id.encode()
+        headers = [
+            (b"content-type", content_type),
+            (b"neon-request-id", request_id),
+            (b"tiergate-request-id", request_id),
+            (
+                b"server-timing",
+                b"auth;dur=%.2f, queue;dur=%.2f, connect;dur=%.2f, database;dur=%.2f"
+                % (course.auth_s * 1e3, course.queue_s * 1e3, course.connect_s * 1e3, course.database_s * 1e3),
+            ),
+            *self._cors,
+            *course.headers,
+        ]
+        if course.placement is not None:
+            headers.append((b"tiergate-route", route_header(course.placement)))
+        return headers
+
+    async def _refuse(self, error: Exception, headers: Headers, course: _Course, send: Send) -> None:
+        refusal = problem(error, neon=headers.get(b"neon-connection-string") is not None)
+        self._tell(course, refusal.outcome, refusal.honest_status, error)
+        framed = [*refusal.headers, *self._headers(course, b"application/json")[1:]]
+        if not headers.is_read:
+            framed.append((b"connection", b"close"))  # what is left of the body is not waited for
+        await respond(send, refusal.status, framed, refusal.body)
+
+    def _tell(self, course: _Course, outcome: str, status: int, error: Exception | None = None) -> None:
+        self._emit(
+            RequestAnswered(
+                request_id=course.request_id,
+                tenant=course.caller.tenant if course.caller else None,
+                tier=course.placement.tier if course.placement else None,
+                outcome=outcome,
+                status=status,
+                auth_s=course.auth_s,
+                queue_s=course.queue_s,
+                connect_s=course.connect_s,
+                database_s=course.database_s,
+                total_s=self._now() - course.began,
+                error=error,
+            )
+        )
+
+
+def route_header(placement: Placement) -> bytes:
+    """What `tiergate-route` says of a placement."""
+    return f"tier={placement.tier}; cluster={placement.place.cluster}".encode()
+
+
+def _wants_arrays(headers: Headers) -> bool:
+    """Rows as arrays unless the caller would expect objects.
+
+    The JavaScript driver expects arrays even when its user's own headers have
+    replaced the one that asks for them; it is known by its connection string.
+    """
+    asked = headers.get(b"neon-array-mode")
+    if asked is not None:
+        return asked == b"true"
+    return _JS_DRIVER in (headers.get(b"neon-connection-string") or b"").lower()

@@ -1,0 +1,21 @@
+"""All commands of `tiergate`, put together."""
+
+import typer
+
+from tiergate.cli import clusters, gateway, keys, psql, tenants
+
+app = typer.Typer(
+    name="tiergate",
+    help="One gateway, three ways to keep tenants apart in Postgres.",
+    epilog="Example: [bold]tiergate demo[/bold] starts everything on this machine.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+gateway.add_to(app)
+app.add_typer(clusters.app, name="cluster")
+app.add_typer(tenants.app, name="tenant")
+app.add_typer(keys.app, name="key")
+psql.add_to(app)

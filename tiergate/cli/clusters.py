@@ -1,0 +1,119 @@
+"""`tiergate cluster`: the Postgres servers that tenants live on."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tiergate.cli.admin import find_address, open_admin, path_of
+from tiergate.cli.errors import BadInput
+from tiergate.cli.listing import list_all
+from tiergate.cli.options import (
+    AdminKey,
+    AdminUrl,
+    After,
+    AsJson,
+    ClusterName,
+    Limit,
+    Region,
+    TierName,
+    read_text,
+)
+from tiergate.cli.output import print_facts, print_json, print_rows, say
+
+app = typer.Typer(help="Postgres servers that tenants live on.", no_args_is_help=True)
+
+_COLUMNS = ("name", "tier", "region", "address", "database", "tenants", "created_at")
+
+
+@app.command(
+    epilog="Example: [bold]tiergate cluster add standard-1 --tier standard --dsn-file standard-1.dsn[/bold]"
+)
+def add(
+    name: ClusterName,
+    tier: TierName,
+    region: Region = None,
+    dsn: Annotated[
+        str | None,
+        typer.Option(
+            "--dsn",
+            metavar="DSN",
+            help="A superuser's postgresql:// URL or libpq keywords; other users of the machine see it.",
+            show_default=False,
+        ),
+    ] = None,
+    dsn_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--dsn-file",
+            metavar="FILE",
+            help="A file that holds the DSN; - is standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    admin: AdminUrl = None,
+    key: AdminKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a Postgres server in: make its roles, its data plane and, on the standard tier, the tables.
+
+    Its DSN is given by --dsn-file, by the variable TIERGATE_CLUSTER_DSN, or by --dsn.
+
+    Run it again after an interruption: what was done is kept.
+    """
+    body = {"name": name, "tier": tier.value, "region": region, "dsn": _dsn(dsn, dsn_file)}
+    with open_admin(find_address(admin, key)) as api:
+        answer = api.ask("POST", "/clusters", body)
+    if as_json:
+        print_json(answer)
+        return
+    say(f"Cluster {name} is ready for {tier.value} tenants.")
+    for warning in _texts(answer.get("warnings")):
+        say(f"Beware: {warning}")
+
+
+@app.command("list", epilog="Example: [bold]tiergate cluster list[/bold]")
+def list_clusters(
+    limit: Limit = 100,
+    after: After = "",
+    admin: AdminUrl = None,
+    key: AdminKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """List clusters by name."""
+    with open_admin(find_address(admin, key)) as api:
+        found = list_all(api, "/clusters", "clusters", limit=limit, after=after)
+    if as_json:
+        print_json(found.answer)
+        return
+    print_rows(found.rows, _COLUMNS, none="There are no clusters yet: tiergate cluster add.")
+    found.say_more()
+
+
+@app.command(epilog="Example: [bold]tiergate cluster show standard-1[/bold]")
+def show(
+    name: ClusterName,
+    admin: AdminUrl = None,
+    key: AdminKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one cluster."""
+    with open_admin(find_address(admin, key)) as api:
+        answer = api.ask("GET", path_of("clusters", name))
+    print_json(answer) if as_json else print_facts(answer)
+
+
+def _dsn(dsn: str | None, dsn_file: Path | None) -> str:
+    if dsn is not None and dsn_file is not None:
+        raise BadInput("both --dsn and --dsn-file are given", "Give one of them.")
+    if dsn_file is not None:
+        return read_text(dsn_file, "--dsn-file").strip()
+    found = dsn or os.environ.get("TIERGATE_CLUSTER_DSN")
+    if not found:
+        raise BadInput("the cluster's DSN is missing", "Give --dsn-file FILE, or set TIERGATE_CLUSTER_DSN.")
+    return found
+
+
+def _texts(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []

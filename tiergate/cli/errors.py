@@ -1,0 +1,88 @@
+"""What can go wrong on the way from the command line to the gateway."""
+
+from collections.abc import Sequence
+
+from tiergate.errors import TiergateError
+
+
+class AdminUnreachable(TiergateError):
+    """Nothing that speaks tiergate's admin API answers at the address."""
+
+    code = "admin-unreachable"
+    retryable = True
+    advice = "Start the gateway (`tiergate serve`, `make demo`), or correct --admin or TIERGATE_ADMIN_URL."
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"the gateway's admin port at {url} does not answer: {why}")
+        self.url = url
+        self.why = why
+
+
+class AdminUnknown(TiergateError):
+    """It is not known which gateway is meant, or with which key to ask it."""
+
+    code = "admin-unknown"
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"{what} is not known")
+        self.advice = advice  # type: ignore[misc]  # which of two things is missing decides what to do
+
+
+class AdminRefused(TiergateError):
+    """The gateway answered, and said no; the words are its own.
+
+    Attributes:
+        status: HTTP status.
+        said: The code of its error.
+    """
+
+    code = "admin-refused"
+
+    def __init__(
+        self, status: int, code: str, message: str, *, advice: str = "", retryable: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.said = code
+        self.advice = advice  # type: ignore[misc]  # the gateway's own words
+        self.retryable = retryable  # type: ignore[misc]
+
+
+class StatementFailed(TiergateError):
+    """A statement sent through `tiergate psql` failed.
+
+    Attributes:
+        report: What Postgres or the gateway said, several lines.
+    """
+
+    code = "statement-failed"
+
+    def __init__(self, tenant: str, report: str, body: dict[str, object]) -> None:
+        super().__init__(f"as {tenant}: {report}")
+        self.body = body
+
+
+class BadInput(TiergateError):
+    """An argument, a file or a variable does not hold what it should."""
+
+    code = "bad-input"
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(what)
+        self.advice = advice  # type: ignore[misc]  # each argument has its own
+
+
+class Unready(TiergateError):
+    """Something that the configuration names cannot be reached.
+
+    Attributes:
+        names: What, by name.
+    """
+
+    code = "unready"
+    retryable = True
+    advice = "Start what does not answer, or correct its address; then run `tiergate check` again."
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"not reachable: {', '.join(names)}")
+        self.names = tuple(names)

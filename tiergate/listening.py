@@ -1,0 +1,68 @@
+"""Sockets that listen, and the HTTP servers on them. We own signals and lifetimes; uvicorn only serves."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from tiergate.errors import TiergateError
+
+_BACKLOG = 4096
+_KEEP_ALIVE_S = 75
+
+
+class PortTaken(TiergateError):
+    """Somebody listens on the address already, or we may not."""
+
+    code = "port-taken"
+    advice = "Choose another port, or end what listens there."
+
+    def __init__(self, what: str, host: str, port: int, reason: str) -> None:
+        super().__init__(f"cannot listen on {host}:{port} for the {what}: {reason}")
+
+
+def listen(what: str, host: str, port: int) -> socket.socket:
+    """A socket that listens; *port* 0 takes a free one.
+
+    Raises:
+        PortTaken: The address cannot be had; *what* names its purpose.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as exc:
+        raise PortTaken(what, host, port, getattr(exc, "strerror", None) or str(exc)) from exc
+
+
+def url(listening: socket.socket) -> str:
+    """The address of *listening*, as one writes it into a client."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its signal handlers, which would end the process before our own clean-up."""
+
+    def __init__(self, app: ASGIApp, *, drain_timeout_s: float) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                backlog=_BACKLOG,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=max(1, int(drain_timeout_s)),
+            )
+        )
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the service."""
+        yield

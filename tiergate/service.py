@@ -1,0 +1,328 @@
+"""One gateway process: the only owner of lifetimes.
+
+Opens everything from the registry up to the two addresses, keeps it going, and
+closes it in the reverse order. Nothing else starts a server or ends one.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass, field
+
+from admin.app import Gateway as AdminGateway
+from admin.app import build_admin
+from admin.operations import Operations
+from config.changes import Changes, changes, merged
+from config.settings import Settings
+from fleet.application import read_application
+from fleet.provision import Provisioner
+from observe.lines import LineWriter
+from observe.logs import Log
+from observe.metrics import Metrics
+from pools.pool import PoolLimits
+from pools.switchboard import Switchboard, SwitchboardLimits, open_switchboard
+from registry.cache import Limits
+from registry.credentials import Keys, open_keys
+from registry.directory import Directory, open_directory
+from registry.feed import Feed
+from registry.migrations import migrate
+from registry.store import Store, open_store
+from registry.vault import Vault
+from router.admission import Admission
+from router.app import build_app
+from router.identify import Identifier
+from router.jwt import Tokens
+from router.sql import DoorLimits, SqlDoor
+from tiergate.events import Event
+from tiergate.listening import PortTaken, Server, listen, url
+
+_REFRESH_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """The two listening sockets of a gateway; several processes may share them."""
+
+    gateway: socket.socket
+    admin: socket.socket
+
+    @classmethod
+    def open(cls, host: str, port: int, admin_host: str, admin_port: int) -> "Addresses":
+        """Listen on both; port 0 takes a free one.
+
+        Raises:
+            PortTaken: One of the addresses cannot be had.
+        """
+        front = listen("gateway", host, port)
+        try:
+            return cls(front, listen("admin API", admin_host, admin_port))
+        except PortTaken:
+            front.close()
+            raise
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Addresses":
+        """Listen where *settings* say; as `open`."""
+        gateway, admin = settings.gateway, settings.admin
+        return cls.open(gateway.host, gateway.port, admin.host, admin.port)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self.gateway.close()
+        self.admin.close()
+
+
+@dataclass(slots=True)
+class Gateway:
+    """Everything one process holds while it serves.
+
+    Attributes:
+        settings: What it runs with now; `reload` replaces them.
+        reread: Loads the settings anew, for `reload`.
+        stop: Set to drain and end.
+    """
+
+    settings: Settings
+    store: Store
+    directory: Directory
+    keys: Keys
+    feed: Feed
+    switchboard: Switchboard
+    admission: Admission
+    door: SqlDoor
+    operations: Operations
+    metrics: Metrics
+    log: Log
+    reread: Callable[[], Settings]
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def reload(self) -> Changes:
+        """Apply what can change while running; say what cannot.
+
+        Raises:
+            SettingsInvalid: The new settings are refused; the old ones stay.
+        """
+        wanted = self.reread()
+        found = changes(self.settings, wanted)
+        self.settings = now = merged(self.settings, wanted)
+        self.switchboard.resize(pool_limits(now))
+        self.directory.cache.limits = Limits.of(now.registry)
+        self.keys.cache.limits = Limits.of(now.registry)
+        self.door.limits = door_limits(now)
+        self.door.trust(identifier(now, self.keys))
+        self.admission.max_inflight = per_process(now, now.gateway.max_inflight)
+        self.log.level, self.log.requests, self.log.slow_s = (
+            now.logging.level, now.logging.requests, now.logging.slow_s,
+        )  # fmt: skip
+        self.log.say("info", "reloaded", applied=list(found.applied), needs_restart=list(found.needs_restart))
+        return found
+
+    def for_admin(self) -> AdminGateway:
+        """What the admin port may see and do."""
+        return AdminGateway(
+            metrics=self.metrics.render,
+            readiness=self.readiness,
+            pools=self.pools,
+            reload=self._reload_all,
+            run=self.door.run_as,
+        )
+
+    def pools(self) -> dict[str, object]:
+        """Every pool of this process, and what each cluster's budget has left."""
+        return {
+            "pools": [
+                {
+                    "place": pool.place.id, "cluster": pool.place.cluster, "tier": pool.place.tier,
+                    "active": pool.active, "idle": pool.idle, "opening": pool.opening, "closing": pool.closing,
+                    "waiting": pool.waiting, "default_pool_size": pool.limits.default_pool_size,
+                    "retired": pool.retired,
+                }
+                for pool in self.switchboard.pools()
+            ],
+            "budgets": [asdict(budget) for budget in self.switchboard.snapshot().budgets],
+        }  # fmt: skip
+
+    def _reload_all(self) -> dict[str, tuple[str, ...]]:
+        """Reload, in the other processes of this gateway too."""
+        found = self.reload()
+        if self.settings.gateway.processes > 1:
+            os.kill(os.getppid(), signal.SIGHUP)
+        return {"applied": found.applied, "needs_restart": found.needs_restart}
+
+    def readiness(self) -> tuple[bool, dict[str, object]]:
+        """Whether this process can serve some tenants, and what it knows of each cluster."""
+        reachable = self.switchboard.reachable()
+        ready = not self.admission.is_draining and (not reachable or any(reachable.values()))
+        return ready, {
+            "ready": ready,
+            "draining": self.admission.is_draining,
+            "registry": "up" if self.feed.is_listening else "down",
+            "clusters": {name: "up" if up else "down" for name, up in sorted(reachable.items())},
+        }
+
+
+def identifier(settings: Settings, keys: Keys) -> Identifier:
+    """Tells callers by keys and by the tokens of the configured issuers."""
+    tokens = Tokens(settings.identity.jwt, cache_s=settings.identity.cache_s)
+    return Identifier(keys, tokens, domain=settings.gateway.domain)
+
+
+def per_process(settings: Settings, total: int) -> int:
+    """One process's share of *total*, at least 1."""
+    return max(1, total // settings.gateway.processes)
+
+
+def pool_limits(settings: Settings) -> SwitchboardLimits:
+    """What this process's pools may use: its share of what the operator allows the gateway."""
+    pools = settings.pools
+    return SwitchboardLimits(
+        max_db_connections=per_process(settings, pools.max_db_connections),
+        max_pools=pools.max_pools,
+        tiers={
+            tier: PoolLimits(
+                default_pool_size=per_process(settings, limits.default_pool_size),
+                max_waiting=per_process(settings, limits.max_waiting),
+                query_wait_timeout=limits.query_wait_timeout,
+                server_idle_timeout=pools.server_idle_timeout,
+                server_lifetime=pools.server_lifetime,
+                server_connect_timeout=pools.server_connect_timeout,
+                max_prepared_statements=pools.max_prepared_statements,
+            )
+            for tier, limits in pools.tiers.items()
+        },
+    )
+
+
+def door_limits(settings: Settings) -> DoorLimits:
+    """What one request may take."""
+    gateway = settings.gateway
+    return DoorLimits(
+        request_timeout_s=gateway.request_timeout_s,
+        body_timeout_s=gateway.body_timeout_s,
+        max_request_bytes=gateway.max_request_bytes,
+        max_response_bytes=gateway.max_response_bytes,
+        statement_timeout_s={tier: limits.statement_timeout_s for tier, limits in settings.pools.tiers.items()},
+    )
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> AsyncIterator[Gateway]:
+    """Everything but the addresses.
+
+    Raises:
+        RegistryUnavailable: The registry cannot be reached; a gateway does not start without it.
+        RegistryTooNew: A later version has migrated it.
+    """
+    async with AsyncExitStack() as stack:
+        log = Log(
+            stack.enter_context(LineWriter()),
+            level=settings.logging.level, requests=settings.logging.requests, slow_s=settings.logging.slow_s,
+        )  # fmt: skip
+        stack.enter_context(log.bridge())
+        folds: list[Callable[[Event], None]] = [log]
+
+        def emit(event: Event) -> None:
+            for fold in folds:
+                fold(event)
+
+        await migrate(settings.registry.url, timeout_s=60)
+        vault = Vault(settings.secrets.master_key)
+        store = await stack.enter_async_context(open_store(settings.registry, vault))
+        limits = Limits.of(settings.registry)
+        directory = await stack.enter_async_context(open_directory(store, limits, emit=emit))
+        keys = await stack.enter_async_context(open_keys(store, limits, emit=emit))
+        feed = Feed(settings.registry.url, directory, keys, emit=emit)
+        switchboard = await stack.enter_async_context(
+            open_switchboard(pool_limits(settings), emit, drain_timeout_s=settings.gateway.drain_timeout_s)
+        )
+        metrics = Metrics(switchboard.snapshot)
+        folds.append(metrics)
+        admission = Admission(per_process(settings, settings.gateway.max_inflight))
+        door = SqlDoor(
+            identifier(settings, keys), directory, admission, switchboard,
+            door_limits(settings), cors_origin=settings.gateway.cors_origin, emit=emit,
+        )  # fmt: skip
+        application = read_application(settings.application.sql)
+        operations = Operations(store, Provisioner(application), settings.application.schema)
+        gateway = Gateway(
+            settings, store, directory, keys, feed, switchboard, admission, door, operations, metrics, log, reread
+        )
+        await stack.enter_async_context(_background(gateway))
+        yield gateway
+
+
+@asynccontextmanager
+async def _background(gateway: Gateway) -> AsyncIterator[None]:
+    async def refresh() -> None:
+        while True:
+            gateway.metrics.refresh()
+            gateway.log.flush()
+            await asyncio.sleep(_REFRESH_S)
+
+    async with asyncio.TaskGroup() as tasks:
+        running = [
+            tasks.create_task(gateway.feed.run(), name="registry feed"),
+            tasks.create_task(gateway.keys.run(), name="keys in use"),
+            tasks.create_task(refresh(), name="refresh metrics"),
+        ]
+        try:
+            yield
+        finally:
+            for task in running:
+                task.cancel()
+
+
+async def serve(gateway: Gateway, addresses: Addresses, *, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Serve on both addresses until `gateway.stop` is set, then drain; bounded by drain_timeout_s."""
+    drain_s = gateway.settings.gateway.drain_timeout_s
+    front = Server(build_app(gateway.door, cors_origin=gateway.settings.gateway.cors_origin), drain_timeout_s=drain_s)
+    back = Server(build_admin(gateway.operations, gateway.for_admin(), key=gateway.settings.admin.key), drain_timeout_s=1)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(front.serve([addresses.gateway]), name="gateway address")
+        tasks.create_task(back.serve([addresses.admin]), name="admin address")
+        gateway.log.say("info", "serving", gateway=url(addresses.gateway), admin=url(addresses.admin))
+        on_ready()
+        await gateway.stop.wait()
+        gateway.log.say("info", "draining", inflight=gateway.admission.inflight)
+        ended = await gateway.admission.drain(within_s=drain_s)
+        gateway.log.say("info" if ended else "warning", "drained", left=gateway.admission.inflight)
+        front.should_exit = back.should_exit = True
+
+
+@contextmanager
+def signals(gateway: Gateway) -> Iterator[None]:
+    """Meanwhile SIGTERM and SIGINT drain, and SIGHUP reloads."""
+    loop = asyncio.get_running_loop()
+
+    def reload() -> None:
+        try:
+            gateway.reload()
+        except Exception as exc:  # noqa: BLE001 - a mistake in the file must not end a running gateway
+            gateway.log.say("error", "reload-refused", error=str(exc))
+
+    loop.add_signal_handler(signal.SIGTERM, gateway.stop.set)
+    loop.add_signal_handler(signal.SIGINT, gateway.stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+
+
+async def run(
+    settings: Settings, addresses: Addresses, reread: Callable[[], Settings], *, parent: int | None = None
+) -> None:
+    """One process's whole life, from the registry to the drain.
+
+    Args:
+        parent: A descriptor that becomes readable when the process that started this one is gone.
+    """
+    async with open_gateway(settings, reread) as gateway:
+        if parent is not None:
+            asyncio.get_running_loop().add_reader(parent, gateway.stop.set)
+        with signals(gateway):
+            await serve(gateway, addresses)

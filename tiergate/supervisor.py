@@ -1,0 +1,180 @@
+"""`tiergate serve`: one process, or several behind the same two addresses.
+
+The parent of several only listens, starts, watches and ends: it serves nothing
+itself. A child that dies is replaced; when the parent dies, however, the children
+drain and end too.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from config.settings import Settings
+from observe.lines import LineWriter
+from observe.logs import Log
+from observe.processes import forget_process, share_metrics
+from tiergate.errors import TiergateError
+
+_SPAWN = multiprocessing.get_context("spawn")
+_YOUNG_S = 5.0
+_MOST_YOUNG_DEATHS = 5
+_GRACE_S = 5.0
+
+Reread = Callable[[], Settings]
+"""Loads the settings anew; picklable, since each process does it for itself."""
+
+
+class ChildrenDie(TiergateError):
+    """Processes end as soon as they are started."""
+
+    code = "children-die"
+    advice = "The log says why each of them ended; with `--processes 1` the error is shown directly."
+
+    def __init__(self, deaths: int) -> None:
+        super().__init__(f"{deaths} gateway processes in a row ended within {_YOUNG_S:g} s of their start")
+
+
+def serve(settings: Settings, reread: Reread) -> None:
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Raises:
+        PortTaken, RegistryUnavailable, RegistryTooNew, ChildrenDie: It did not come up.
+    """
+    if settings.gateway.processes == 1:
+        _serve_alone(settings, reread)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="tiergate-metrics-"))
+    try:
+        share_metrics(folder)  # before anything imports prometheus_client, so before the service
+        from tiergate.service import Addresses  # noqa: PLC0415
+
+        with contextlib.closing(Addresses.of(settings)) as addresses, LineWriter() as lines:
+            _Parent(settings, reread, (addresses.gateway, addresses.admin), Log(lines)).run()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _serve_alone(settings: Settings, reread: Reread) -> None:
+    import uvloop  # noqa: PLC0415 - the parent of several needs no event loop
+
+    from tiergate.service import Addresses, run  # noqa: PLC0415
+
+    with contextlib.closing(Addresses.of(settings)) as addresses:
+        uvloop.run(run(settings, addresses, reread))
+
+
+def _child(settings: Settings, reread: Reread, sockets: tuple[socket.socket, socket.socket], parent: Connection) -> None:
+    """A process of several: as one alone, but it also ends when its parent is gone."""
+    import uvloop  # noqa: PLC0415
+
+    from tiergate.service import Addresses, run  # noqa: PLC0415
+
+    uvloop.run(run(settings, Addresses(*sockets), reread, parent=parent.fileno()))
+
+
+class _Parent:
+    """Keeps `gateway.processes` children alive.
+
+    Invariant: a child is in `_children` from its start until its end has been seen.
+    """
+
+    def __init__(
+        self, settings: Settings, reread: Reread, sockets: tuple[socket.socket, socket.socket], log: Log
+    ) -> None:
+        self._settings = settings
+        self._reread = reread
+        self._sockets = sockets
+        self._log = log
+        self._alive_read, self._alive_write = _SPAWN.Pipe(duplex=False)
+        self._children: dict[int, tuple[SpawnProcess, float]] = {}
+        self._deaths = 0
+        self._stopping = False
+
+    def run(self) -> None:
+        """Start, watch and end the children."""
+        with _signal_pipe() as signals:
+            for _ in range(self._settings.gateway.processes):
+                self._start()
+            try:
+                while not self._stopping:
+                    self._watch(signals)
+            finally:
+                self._end()
+        if self._deaths >= _MOST_YOUNG_DEATHS:
+            raise ChildrenDie(self._deaths)
+
+    def _start(self) -> None:
+        child = _SPAWN.Process(
+            target=_child, args=(self._settings, self._reread, self._sockets, self._alive_read), name="gateway"
+        )
+        child.start()
+        self._children[child.sentinel] = (child, time.monotonic())
+        self._log.say("info", "process-started", pid=child.pid)
+
+    def _watch(self, signals: int) -> None:
+        for ready in wait([*self._children, signals]):
+            if ready == signals:
+                for number in os.read(signals, 64):
+                    self._hear(number)
+            elif isinstance(ready, int) and ready in self._children:
+                self._replace(ready)
+
+    def _hear(self, number: int) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self._stopping = True
+        elif number == signal.SIGHUP:
+            self._tell(signal.SIGHUP)
+
+    def _replace(self, sentinel: int) -> None:
+        child, started = self._children.pop(sentinel)
+        child.join()
+        forget_process(child.pid or 0)
+        self._log.say("error", "process-ended", pid=child.pid, exit_code=child.exitcode)
+        self._deaths = self._deaths + 1 if time.monotonic() - started < _YOUNG_S else 0
+        if self._deaths >= _MOST_YOUNG_DEATHS:
+            self._stopping = True
+        elif not self._stopping:
+            self._start()
+
+    def _tell(self, number: signal.Signals) -> None:
+        for child, _ in self._children.values():
+            if child.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child.pid, number)
+
+    def _end(self) -> None:
+        """Let the children drain, and kill what has not ended by then."""
+        self._tell(signal.SIGTERM)
+        until = time.monotonic() + 2 * self._settings.gateway.drain_timeout_s + _GRACE_S
+        for child, _ in self._children.values():
+            child.join(max(0.0, until - time.monotonic()))
+            if child.is_alive():
+                self._log.say("error", "process-killed", pid=child.pid)
+                child.kill()
+                child.join()
+
+
+@contextlib.contextmanager
+def _signal_pipe() -> Iterator[int]:
+    """A descriptor that the numbers of arriving signals can be read from, one byte each."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    kept = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    woken = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    try:
+        yield read
+    finally:
+        signal.set_wakeup_fd(woken)
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+        os.close(read)
+        os.close(write)
