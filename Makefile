@@ -83,5 +83,5 @@ UV ?= uv
 
 clean: ## Remove what make has made: .venv, dist/, caches, client libraries (the demo's data stay)
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -rf $(CLIENTS)/node_modules
+	rm -rf $(CLIENTS)/node_modules $(CLIENTS)/generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,6 +5,7 @@ Long work is done inside the request, within a deadline, and may be asked for ag
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -34,7 +35,7 @@ from admin.shapes import (
     read_query,
     tenant_json,
 )
-from registry.errors import UnknownTenant
+from registry.errors import RegistryFailed, RegistryUnavailable, UnknownTenant
 from tiergate.deadline import Deadline
 from tiergate.errors import TiergateError
 from tiergate.tenant import TenantId, tenant_id
@@ -228,13 +229,15 @@ class _State:
     async def reload(self, request: Request) -> Response:
         read_body(Nothing, await read_limited(request))
         done = self._gateway.reload()
-        await self._operations.note(actor_of(request), "gateway.reload", "gateway")
+        with suppress(RegistryUnavailable, RegistryFailed):  # a registry that is down is a reason to reload
+            await self._operations.note(actor_of(request), "gateway.reload", "gateway")
         return JsonAnswer({name: list(done.get(name, ())) for name in ("applied", "needs_restart")})
 
     async def sql(self, request: Request) -> Response:
         tenant = _tenant(request)
         body = await read_limited(request)
         read_body(Statement, body)
+        await self._operations.tenant(tenant)  # says so when there is none
         # Before it runs: nobody reads a tenant's rows here without leaving a trace.
         await self._operations.note(actor_of(request), "tenant.sql", tenant)
         done = await _unless_gone(request, self._gateway.run(tenant, body))

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class RunningDemo:
         """
         call = self.call(tenant, query, params)
         answer: Answer = await call_once(Target("gateway", HOST, self.port, (call,)), call)
-        if answer.status != 200:
+        if answer.status != HTTPStatus.OK:
             raise Refused(f"status {answer.status}: {answer.body.decode(errors='replace')}")
         rows: list[dict[str, Any]] = json.loads(answer.body)["rows"]
         return rows

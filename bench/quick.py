@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import psycopg
 import uvloop
@@ -109,7 +110,7 @@ async def check(ours: Target, theirs: Target, members: Sequence[dict[str, str]])
     """
     for member, our_call, their_call in list(zip(members, ours.calls, theirs.calls, strict=True))[:20]:
         our_answer, their_answer = await call_once(ours, our_call), await call_once(theirs, their_call)
-        if our_answer.status != 200 or their_answer.status != 200:
+        if our_answer.status != HTTPStatus.OK or their_answer.status != HTTPStatus.OK:
             raise WrongAnswer(f"{our_answer} {their_answer}")
         [row] = json.loads(our_answer.body)["rows"]
         other = json.loads(their_answer.body)
@@ -144,7 +145,10 @@ async def run(options: argparse.Namespace) -> int:
     machine = describe_machine(postgres, PACKAGES)
     if options.json:
         facts = {
-            "load": f"point read, {options.connections} connections, {options.rounds} × {options.seconds} s",
+            "load": "point read",
+            "connections": options.connections,
+            "rounds": options.rounds,
+            "seconds": options.seconds,
             "rows": ROWS,
             "ratio": round(ours.rate / peer.rate, 3) if peer.rate else None,
         }

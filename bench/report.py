@@ -125,7 +125,7 @@ def print_report(title: str, machine: Machine, figures: Sequence[Figures], basel
     )
     for row in figures:
         for reason, count in row.failures.items():
-            console.print(f"{row.name}: {count} × {reason}", style="bold red")
+            console.print(f"{row.name}: {count} times {reason}", style="bold red")
 
 
 def as_json(machine: Machine, figures: Sequence[Figures], **facts: object) -> dict[str, object]:

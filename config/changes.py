@@ -19,7 +19,6 @@ RELOADABLE: frozenset[str] = frozenset(
         "gateway.max_request_bytes",
         "gateway.max_response_bytes",
         "gateway.max_inflight",
-        "gateway.drain_timeout_s",
         "registry.ttl_s",
         "registry.negative_ttl_s",
         "registry.stale_for_s",

@@ -150,7 +150,7 @@ class Layers:
         self.bad.discard(path)
         if path in layer.lines:
             self.lines[path] = layer.lines[path]
-        value = plain(found)
+        value = _plain(found)
         if isinstance(value, str) and layer.env is not None:
             value = self._resolved(leaf, value, path, layer.env, layer.folder)
         elif isinstance(value, list) and layer.env is not None:
@@ -192,7 +192,7 @@ def _secrets_in(text: str) -> set[str]:
     return {text} if password is None else {text, password[1], unquote(password[1])}
 
 
-def plain(value: object) -> object:
+def _plain(value: object) -> object:
     """*value* as JSON could say it: no number too large, no nesting beyond a list of scalars."""
     match value:
         case None | bool() | float():
@@ -215,7 +215,7 @@ def _shown(value: object) -> str:
         case None:
             return "nothing"
         case bool() | int() | float():
-            return json.dumps(plain(value))
+            return json.dumps(_plain(value))
         case list() | tuple():
             return f"a list of {len(value)}"
         case _:

@@ -91,9 +91,8 @@ def _judge(settings: Settings, layers: Layers) -> None:
     document = _unflattened(layers.values)
     for finding in broken_rules(settings):
         node = find(finding.path)
-        if any(_is_bad(path, layers) for path in (finding.path, *finding.reads)) or not isinstance(
-            node, Leaf
-        ):
+        unsound = any(_is_bad(path, layers) for path in (finding.path, *finding.reads))
+        if unsound or not isinstance(node, Leaf):
             continue
         shown = layers.show(finding.path, node, _value(document, finding.path))
         hidden = any(layers.sources.get(path) for path in finding.reads)
@@ -193,8 +192,7 @@ def _joined(known: object, addition: object) -> object:
 @functools.cache
 def _defaults() -> tuple[Mapping[str, object], Mapping[str, object]]:
     """The defaults, and what each issuer has when it does not say otherwise (the one entry of their list)."""
-    values: Any = parse(
-        DEFAULTS.read_text(encoding="utf-8"), name=str(DEFAULTS)
-    ).values  # Any: ours, and tested
+    text = DEFAULTS.read_text(encoding="utf-8")
+    values: Any = parse(text, name=str(DEFAULTS)).values  # Any: ours, and tested
     (pattern,) = values["identity"]["jwt"]
     return {**values, "identity": {**values["identity"], "jwt": []}}, pattern

@@ -13,6 +13,7 @@ from typing import Literal, assert_never
 
 from observe.lines import LineWriter
 from observe.scrub import frames, scrub
+from tiergate.errors import TiergateError
 from tiergate.events import (
     CacheAnswered,
     ConnectionClosed,
@@ -182,4 +183,15 @@ def _request_facts(event: RequestAnswered) -> dict[str, object]:
         "queue_ms": _ms(event.queue_s),
         "connect_ms": _ms(event.connect_s),
         "database_ms": _ms(event.database_s),
+        **_cause(event.error),
     }
+
+
+def _cause(error: Exception | None) -> dict[str, object]:
+    """What operators may know of a refusal, and callers may not: its reason, or where it came from."""
+    if error is None:
+        return {}
+    if not isinstance(error, TiergateError):
+        return {"exception": type(error).__name__, "frames": frames(error)}
+    reason = getattr(error, "reason", None)
+    return {"reason": scrub(reason)} if isinstance(reason, str) else {}

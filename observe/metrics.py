@@ -4,10 +4,10 @@ Labels come from small closed sets, never from tenants or texts that a caller
 chooses. A fold adds to plain numbers; `refresh` hands them on (see `observe.tally`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import assert_never
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -31,26 +31,29 @@ from tiergate.events import (
 from tiergate.tenant import Tier
 
 PHASES = ("auth", "queue", "connect", "database", "total")
+# A series of its own for the moment of each counter's birth would double the answer, and nobody asks it.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
 CACHES = ("placement", "credential")
 CACHE_OUTCOMES = ("hit", "miss", "negative", "stale")
 UNKNOWN = "unknown"
 """Tier of a request whose tenant is not known."""
 
+_OF_REQUESTS = frozenset({"pools", "router"})  # packages whose errors end requests
 _BUCKETS_S = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
 )  # fmt: skip
 
 
-def error_codes() -> tuple[str, ...]:
-    """Codes of all errors whose classes are imported by now, sorted."""
-    found: set[str] = set()
+def known_outcomes() -> tuple[str, ...]:
+    """How a request may end, as far as the errors of the doors and the pools are imported by now."""
+    found = {"ok", "internal", "client-gone", "registry-unavailable"}
     left = list(TiergateError.__subclasses__())
     while left:
         kind = left.pop()
         left.extend(kind.__subclasses__())
-        code = getattr(kind, "code", None)
-        if isinstance(code, str):
-            found.add(code)
+        if kind.__module__.partition(".")[0] in _OF_REQUESTS and "code" in vars(kind):
+            found.add(kind.code)
     return tuple(sorted(found))
 
 
@@ -62,16 +65,22 @@ class Metrics:
 
     Args:
         snapshot: Asked at each `refresh`; plain and quick.
-        outcomes: Error codes to show as 0 before they first happen.
+        outcomes: How requests may end, shown as 0 before they first do; else `known_outcomes`.
+        hits: By cache, how often it has answered from memory so far; too many to tell as events.
     """
 
     def __init__(
-        self, snapshot: Callable[[], PoolSnapshot] = PoolSnapshot, outcomes: Iterable[str] | None = None
+        self,
+        snapshot: Callable[[], PoolSnapshot] = PoolSnapshot,
+        outcomes: Iterable[str] | None = None,
+        hits: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._snapshot = snapshot
+        self._hits = hits
+        self._hits_seen: dict[str, int] = {}
         self.registry = CollectorRegistry()
         self._tallies: list[CounterTally | HistogramTally] = []
-        self._make_request_metrics(("ok", *(error_codes() if outcomes is None else outcomes)))
+        self._make_request_metrics(known_outcomes() if outcomes is None else outcomes)
         self._make_pool_metrics()
         self._make_registry_metrics()
 
@@ -194,6 +203,9 @@ class Metrics:
 
     def refresh(self) -> None:
         """Hand on what was added up, and set this process's gauges from a new snapshot."""
+        for cache, hits in self._hits().items():
+            self._cache.add((cache, "hit"), hits - self._hits_seen.get(cache, 0))
+            self._hits_seen[cache] = hits
         for tally in self._tallies:
             tally.flush()
         now = self._snapshot()

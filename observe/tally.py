@@ -30,14 +30,14 @@ class CounterTally:
         self._limit = len(self._children) + MOST_VALUES
         self._pending = dict.fromkeys(self._children, 0)
 
-    def add(self, key: tuple[str, ...]) -> None:
-        """Count one more for these label values; past the limit the last one becomes `OTHER`."""
+    def add(self, key: tuple[str, ...], count: int = 1) -> None:
+        """Count *count* more for these label values; past the limit the last one becomes `OTHER`."""
         try:
-            self._pending[key] += 1
+            self._pending[key] += count
         except KeyError:
             if len(self._pending) >= self._limit:
                 key = (*key[:-1], OTHER)
-            self._pending[key] = self._pending.get(key, 0) + 1
+            self._pending[key] = self._pending.get(key, 0) + count
 
     def flush(self) -> None:
         """Give the counter what was added."""

@@ -14,7 +14,7 @@ class Budget:
     Attributes:
         limit: Connections at most; lowering it lets what is open live on.
         used: Connections open, being opened or being closed.
-        ending: Those of them being closed, whose permits come back soon.
+        ending: Those of them being closed that do nothing any more, so that their permits come back soon.
     """
 
     def __init__(self, limit: int, *, evict: Callable[[], None]) -> None:
@@ -42,14 +42,26 @@ class Budget:
         """Take *grow* out of the queue."""
         self._hungry.pop(grow, None)
 
+    def resize(self, limit: int) -> None:
+        """Go on with another limit; what rests beyond it is closed, what works when it comes back."""
+        self.limit = limit
+        for _ in range(self.used - self.ending - limit):
+            self._evict()
+        self._feed()
+
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody waits for a permit that is not on its way back already."""
-        return len(self._hungry) > self.ending
+        """Whether somebody waits for a permit, or the limit for one, that is not on its way back already."""
+        return len(self._hungry) > self.ending or self.used - self.ending > self.limit
 
     def give(self) -> None:
         """Give a permit back, and let the longest waiting grow."""
         self.used -= 1
-        if self._hungry and self.used < self.limit:
+        self._feed()
+
+    def _feed(self) -> None:
+        # One who has been served meanwhile takes nothing, and the next must hear of it. It ends: who
+        # asks again does so only once all is used.
+        while self._hungry and self.used < self.limit:
             grow, _ = self._hungry.popitem(last=False)
             grow()

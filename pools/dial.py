@@ -10,29 +10,53 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq.abc import PGconn
 
+from pools.line import Line
+
 # Found out within 30 s that the other end is gone, also while nothing is sent.
 _KEEPALIVE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30000}
 
 
-async def dial(conninfo: str) -> PGconn:
-    """A connected libpq connection.
+async def connect(conninfo: str, user: str, password: str, database: str) -> PGconn:
+    """A connection that has begun to open; `connected` waits for it, and whoever has it ends it.
 
     Args:
-        conninfo: Complete libpq keyword/value string, with user, password and dbname.
+        conninfo: libpq keyword/value string with the rest.
+
+    Raises:
+        psycopg.OperationalError: No host's name has an address.
+    """
+    whole = make_conninfo(
+        await _resolved(conninfo), user=user, password=password, dbname=database,
+        client_encoding="utf8", application_name="tiergate",
+    )  # fmt: skip
+    return pq.PGconn.connect_start(whole.encode())
+
+
+async def connected(conn: PGconn) -> None:
+    """Wait until *conn* is open.
 
     Raises:
         psycopg.OperationalError: The server cannot be reached or refuses us.
-        CancelledError: The half-open connection is closed.
     """
-    conn = pq.PGconn.connect_start(make_conninfo(await _resolved(conninfo), client_encoding="utf8").encode())
+    await _poll(conn.connect_poll, lambda: conn.socket)
+    if conn.status != pq.ConnStatus.OK:
+        raise psycopg.OperationalError(conn.get_error_message().strip())
+
+
+async def hang_up(conn: PGconn | None) -> None:
+    """Close *conn*, open or not, and return when the server has closed it as well."""
+    if conn is None:
+        return
     try:
-        await _poll(conn.connect_poll, lambda: conn.socket)
-        if conn.status != pq.ConnStatus.OK:
-            raise psycopg.OperationalError(conn.get_error_message().strip())
-    except BaseException:
+        line = Line(conn.socket)
+    except (psycopg.OperationalError, OSError):  # there is no socket, so there is nobody at the other end
         conn.finish()
-        raise
-    return conn
+        return
+    try:
+        conn.finish()
+        await line.end()
+    finally:
+        line.close()
 
 
 async def cancel(conn: PGconn) -> None:
@@ -45,6 +69,8 @@ async def cancel(conn: PGconn) -> None:
     try:
         request.start()
         await _poll(request.poll, lambda: request.socket)
+        if request.status != pq.ConnStatus.OK:
+            raise psycopg.OperationalError(request.get_error_message())
     finally:
         request.finish()
 
@@ -72,12 +98,25 @@ def _settle(ready: asyncio.Future[None]) -> None:
 
 
 async def _resolved(conninfo: str) -> str:
-    """*conninfo* with the addresses of its hosts looked up, since libpq would block on that."""
-    known = conninfo_to_dict(conninfo)
-    hosts = str(known.get("host") or "")
+    """*conninfo* with every address of its hosts looked up, since libpq would block on that.
+
+    As libpq itself does, a host of several addresses is tried at each in turn.
+    """
+    known = {key: str(value) for key, value in conninfo_to_dict(conninfo).items()}
     extra: dict[str, str | int] = {key: value for key, value in _KEEPALIVE.items() if key not in known}
-    if hosts and not known.get("hostaddr") and not all(map(_needs_no_lookup, hosts.split(","))):
-        extra["hostaddr"] = ",".join([await _address(host) for host in hosts.split(",")])
+    hosts = known.get("host", "").split(",")
+    if "hostaddr" not in known and not all(map(_needs_no_lookup, hosts)):
+        ports = known.get("port", "").split(",")
+        ports = ports * len(hosts) if len(ports) == 1 else ports
+        ways = [
+            (host, address, port)
+            for host, port in zip(hosts, ports, strict=True)
+            for address in await _addresses(host)
+        ]
+        if not ways:
+            raise psycopg.OperationalError(f"no address is known for {known['host']}")
+        for key, values in zip(("host", "hostaddr", "port"), zip(*ways, strict=True), strict=True):
+            extra[key] = ",".join(values)
     return make_conninfo(conninfo, **extra)
 
 
@@ -91,11 +130,11 @@ def _needs_no_lookup(host: str) -> bool:
     return True
 
 
-async def _address(host: str) -> str:
+async def _addresses(host: str) -> list[str]:
     if _needs_no_lookup(host):
-        return host if not host.startswith(("/", "@")) else ""
+        return [host if not host.startswith(("/", "@")) else ""]
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as exc:
-        raise psycopg.OperationalError(f"cannot resolve host {host!r}: {exc}") from exc
-    return str(found[0][4][0])
+    except OSError:
+        return []
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))

@@ -19,6 +19,16 @@ class StatementRefused(TiergateError):
         self.keyword = keyword
 
 
+class StatementTooLong(TiergateError):
+    """The text names the application's schema, and is too long to be searched for that."""
+
+    code = "statement-too-long"
+    advice = "Send values as parameters, or leave the schema's name out: the search path finds the tables."
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a statement that names the schema may have {limit} characters at most")
+
+
 @dataclass(frozen=True, slots=True)
 class PgError:
     """What Postgres said of a failed statement; None where it said nothing.

@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from psycopg import pq
 
@@ -20,16 +20,20 @@ from pools.errors import (
     StatementFailed,
 )
 from pools.result import Result, pg_error, result
-from pools.statement import Fenced, Statement, fence
+from pools.statement import Fenced, Renaming, Statement, fence
 from pools.wire import Answer, Wire
 from registry.placement import Placement
 from tiergate.deadline import Deadline
+
+T = TypeVar("T")
 
 _GOOD = frozenset({pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_CHUNK})
 _FATAL = pq.ExecStatus.FATAL_ERROR
 _TAGS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"})
 # The server gives up this much before we do, so that its clear error arrives and the connection lives on.
 _SERVER_FIRST_S = 0.1
+# The tenant's lock was not had in time: a move or a change of its fence holds it.
+_LOCK_WAITS = frozenset({"55P03", "57014"})
 _STALE_PLAN = frozenset({("0A000", "RevalidateCachedQuery"), ("26000", "FetchPreparedStatement")})
 
 
@@ -74,10 +78,12 @@ class RequestLimits:
     Attributes:
         statement_timeout_s: For each statement, at the server.
         max_bytes: Of all answers together, on the wire.
+        schemas: Names under which statements may write the application's schema.
     """
 
     statement_timeout_s: float
     max_bytes: int
+    schemas: frozenset[str] = frozenset({"public"})
 
 
 async def run(
@@ -97,16 +103,15 @@ async def run(
         ConnectionLost: The same.
         ResponseTooLarge: The wire is broken; nothing took effect.
     """
-    fenced = [fence(statement.text) for statement in transaction.statements]
-    for _ in range(2):
+    renaming = Renaming(limits.schemas, placement.place.schema)
+    fenced = [fence(statement.text, renaming) for statement in transaction.statements]
+    answers = await _fly(wire, placement, transaction, fenced, limits, deadline)
+    if _is_stale(wire, fenced, answers):
+        for text in fenced:  # the first stale plan has kept us from seeing the others
+            wire.forget(text.sql)
+        await _in_time(wire.roll_back(), deadline)
         answers = await _fly(wire, placement, transaction, fenced, limits, deadline)
-        stale = _stale_plans(wire, fenced, answers)
-        if not stale:
-            return _results(wire, placement, fenced, answers)
-        for text in stale:
-            wire.forget(text)
-        await wire.roll_back()
-    raise ConnectionLost("a statement's plan went stale twice")
+    return _results(wire, placement, fenced, answers)
 
 
 async def _fly(
@@ -123,27 +128,29 @@ async def _fly(
     for text, statement in zip(fenced, transaction.statements, strict=True):
         wire.ask(text.sql, statement.params, rows=True)
     wire.ask(b"COMMIT")
+    return await _in_time(wire.fly(max_bytes=limits.max_bytes), deadline)
+
+
+async def _in_time(flight: Awaitable[T], deadline: Deadline) -> T:
     try:
         async with asyncio.timeout_at(deadline.at_s):
-            return await wire.fly(max_bytes=limits.max_bytes)
+            return await flight
     except TimeoutError as exc:
         raise DeadlineExceeded("database") from exc
 
 
-def _stale_plans(wire: Wire, fenced: list[Fenced], answers: list[Answer]) -> list[bytes]:
-    """The texts whose prepared form no longer fits the tables; Postgres asks us to prepare them anew.
+def _is_stale(wire: Wire, fenced: list[Fenced], answers: list[Answer]) -> bool:
+    """Whether a prepared statement no longer fits the tables; Postgres asks us to prepare it anew.
 
     Source:
         PostgreSQL 18, plancache.c, "cached plan must not change result type".
     """
-    stale = []
     for text, answer in zip(fenced, answers[2:-1], strict=True):
         failed = answer[-1]
         if failed.status == _FATAL and wire.is_prepared(text.sql):
             error = pg_error(failed)
-            if (error.code, error.routine) in _STALE_PLAN:
-                stale.append(text.sql)
-    return stale
+            return (error.code, error.routine) in _STALE_PLAN
+    return False
 
 
 def _results(
@@ -151,7 +158,7 @@ def _results(
 ) -> list[Result]:
     for number, answer in enumerate(answers):
         if answer[-1].status == _FATAL:
-            _refuse(placement, fenced, number - 2, pg_error(answer[-1]))
+            _refuse(wire, placement, fenced, number - 2, pg_error(answer[-1]))
         if answer[-1].status not in _GOOD:
             wire.broken = True
             raise ConnectionLost(f"the server answered with status {answer[-1].status}")
@@ -162,17 +169,21 @@ def _results(
     return results
 
 
-def _refuse(placement: Placement, fenced: list[Fenced], index: int, error: PgError) -> NoReturn:
+def _refuse(
+    wire: Wire, placement: Placement, fenced: list[Fenced], index: int, error: PgError
+) -> NoReturn:
     """Raise what Postgres's *error* means; *index* counts the statements, -1 is `enter`."""
     match index:
-        case -2:
-            raise DatabaseUnavailable(placement.place.cluster, f"BEGIN failed: {error.message}")
         case -1 if error.code == "TG001":
             raise StaleRoute(placement.tenant, error.hint or "unknown")
-        case -1 if error.code == "57014":
+        case -1 if error.code == "TG002":
+            raise ContextRefused(placement.tenant, placement.place.cluster, error.message)
+        case -1 if error.code in _LOCK_WAITS:
             raise DeadlineExceeded("database")
-        case -1:
-            raise ContextRefused(placement.tenant, placement.place.cluster, f"{error.code}: {error.message}")
+        case -2 | -1:
+            # Nothing that a request can cause: it may lie in the connection, which nobody shall meet again.
+            wire.broken = True
+            raise DatabaseUnavailable(placement.place.cluster, f"{error.code}: {error.message}")
         case _ if index < len(fenced) and error.position is not None:
             here = fenced[index].position(int(error.position))
             raise StatementFailed(replace(error, position=str(here)), index)

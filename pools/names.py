@@ -3,13 +3,17 @@
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+# Texts are kept for each connection, here and at the server; a longer one is hardly repeated to the letter.
+_LONGEST_BYTES = 16384
+
 
 @dataclass(slots=True)
 class Names:
     """A bounded memory of statement texts, least recently used out first.
 
     A text is worth a name when it comes for the second time: most texts with
-    literals in them never do, and each name costs memory in the server.
+    literals in them never do, and each name costs memory in the server. Of a
+    text seen once the hash is enough; another one's would bring the name early.
 
     Attributes:
         limit: Names at most, and as many texts seen once; 0 prepares nothing.
@@ -19,7 +23,7 @@ class Names:
     limit: int
     evicted: list[bytes] = field(default_factory=list)
     _named: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
-    _seen: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
+    _seen: OrderedDict[int, None] = field(default_factory=OrderedDict)
     _made: int = 0
 
     def get(self, text: bytes) -> bytes | None:
@@ -31,14 +35,15 @@ class Names:
 
     def make(self, text: bytes) -> bytes | None:
         """A new name for *text*, if it has earned one; the caller prepares it."""
-        if self.limit == 0:
+        if self.limit == 0 or len(text) > _LONGEST_BYTES:
             return None
-        if text not in self._seen:
-            self._seen[text] = None
+        seen = hash(text)
+        if seen not in self._seen:
+            self._seen[seen] = None
             if len(self._seen) > self.limit:
                 self._seen.popitem(last=False)
             return None
-        del self._seen[text]
+        del self._seen[seen]
         self._made += 1
         self._named[text] = name = b"tg%d" % self._made
         if len(self._named) > self.limit:

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import psycopg
-from psycopg.conninfo import make_conninfo
+from psycopg.pq.abc import PGconn
 
+from pools.backoff import Backoff
 from pools.budget import Budget
-from pools.dial import dial
+from pools.dial import connect, connected, hang_up
 from pools.errors import ConnectionLost, DatabaseUnavailable, DeadlineExceeded, PoolExhausted, QueueFull
+from pools.queue import Queue, Waiter
 from pools.wire import Wire
 from registry.placement import Place
 from tiergate.deadline import Deadline
@@ -27,9 +29,6 @@ from tiergate.events import ConnectionClosed, ConnectionOpened, DialFailed, Emit
 
 Start = Callable[[Coroutine[None, None, None], str], None]
 """Runs a coroutine as a named task that nobody waits for; the switchboard's task group."""
-
-_FIRST_BACKOFF_S = 0.05
-_LAST_BACKOFF_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class Pool:
     """A bounded set of connections to one place.
 
     Attributes:
-        retired: Serves nobody new; goes once what is lent has come back.
+        retired: Serves nobody new; goes once who waits is served and what is lent has come back.
         closing: Connections whose end the server has not confirmed yet.
         is_reachable: Whether the last dial succeeded; None before the first.
         last_used: When a connection last came free, on the event loop's clock.
@@ -65,15 +64,12 @@ class Pool:
         self._start = start
         self._emit = emit
         self._idle: deque[Wire] = deque()
-        self._waiters: deque[asyncio.Future[Wire]] = deque()
+        self._queue = Queue()
         self._lent = 0
         self._opening = 0
-        self._backoff_s = 0.0
-        self._closed_until = 0.0
+        self._backoff = Backoff()
         self._loop = asyncio.get_running_loop()
         self.last_used = self._loop.time()
-
-    # -- what the dashboards ask
 
     @property
     def idle(self) -> int:
@@ -93,7 +89,7 @@ class Pool:
     @property
     def waiting(self) -> int:
         """Requests that wait for a connection."""
-        return len(self._waiters)
+        return len(self._queue)
 
     @property
     def size(self) -> int:
@@ -103,7 +99,7 @@ class Pool:
     @property
     def is_quiet(self) -> bool:
         """Whether nobody uses or awaits a connection, so that the pool may go."""
-        return not (self._lent or self._opening or self._waiters)
+        return not (self._lent or self._opening or self._queue)
 
     # -- lending
 
@@ -120,7 +116,7 @@ class Pool:
         """A connection, waited for in the order of asking.
 
         Raises:
-            QueueFull: max_waiting requests wait already.
+            QueueFull: max_waiting requests wait already, besides those that a connection may be opened for.
             PoolExhausted: None came free within query_wait_timeout.
             DeadlineExceeded: The request's own time ended first.
             DatabaseUnavailable: The server cannot be reached.
@@ -128,12 +124,12 @@ class Pool:
         if (wire := self.lend_now()) is not None:
             return wire
         now = self._loop.time()
-        if self._closed_until > now and not self._lent and not self._opening:
+        if self._backoff.is_on and not self._lent and not self._opening:
             raise DatabaseUnavailable(self.place.cluster, "a dial failed a moment ago")
-        if len(self._waiters) >= self.limits.max_waiting:
-            raise QueueFull(self.place.id, len(self._waiters))
-        waiter: asyncio.Future[Wire] = self._loop.create_future()
-        self._waiters.append(waiter)
+        may_be_opened = max(0, self.limits.default_pool_size - self._lent)
+        if len(self._queue) >= self.limits.max_waiting + may_be_opened:
+            raise QueueFull(self.place.id, len(self._queue))
+        waiter = self._queue.join()
         self.grow()
         until = min(now + self.limits.query_wait_timeout, deadline.at_s)
         try:
@@ -148,13 +144,11 @@ class Pool:
             self._leave(waiter)
             raise
 
-    def _leave(self, waiter: asyncio.Future[Wire]) -> None:
-        """Undo a wait that was given up; a wire that was handed over in that very moment goes back."""
-        if waiter in self._waiters:
-            self._waiters.remove(waiter)
-        if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-            self.give_back(waiter.result())
-        if not self._waiters:
+    def _leave(self, waiter: Waiter) -> None:
+        """Undo a wait that was given up."""
+        if (wire := self._queue.leave(waiter)) is not None:
+            self.give_back(wire)
+        if not self._queue:
             self._budget.unwant(self.grow)
 
     def give_back(self, wire: Wire) -> None:
@@ -165,8 +159,6 @@ class Pool:
         self._lent -= 1
         if wire.broken:
             self._close(wire, "broken")
-        elif self.retired:
-            self._close(wire, "retired")
         elif self._loop.time() > wire.expires_at:
             self._close(wire, "server_lifetime")
         else:
@@ -184,13 +176,13 @@ class Pool:
             self.give_back(wire)
 
     def _offer(self, wire: Wire) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                self._lent += 1
-                waiter.set_result(wire)
-                return
-        if self.size >= self.limits.default_pool_size:
+        if self._queue.serve(wire):
+            self._lent += 1
+            if not self._queue:
+                self._budget.unwant(self.grow)
+        elif self.retired:
+            self._close(wire, "retired")
+        elif self.size >= self.limits.default_pool_size:
             self._close(wire, "pool shrunk")
         elif self._budget.is_wanted:
             self._close(wire, "evicted")
@@ -202,7 +194,10 @@ class Pool:
 
     def grow(self) -> None:
         """Dial for those who wait, as far as the pool's size and the cluster's budget allow."""
-        while self._opening < len(self._waiters) and self.size < self.limits.default_pool_size:
+        while self._opening < len(self._queue) and self.size < self.limits.default_pool_size:
+            if self._backoff.is_on:
+                self._backoff.call_after(self.grow)
+                return
             if not self._budget.take():
                 self._budget.want(self.grow)
                 return
@@ -210,25 +205,21 @@ class Pool:
             self._start(self._open(), f"dial {self.place.cluster}")
 
     async def _open(self) -> None:
-        place, began = self.place, self._loop.time()
-        conninfo = make_conninfo(
-            place.conninfo, user=place.login, password=place.password, dbname=place.database,
-            application_name="tiergate",
-        )  # fmt: skip
-        wire: Wire | None = None
+        place, began, conn, wire = self.place, self._loop.time(), None, None
         try:
             async with asyncio.timeout(self.limits.server_connect_timeout):
-                conn = await dial(conninfo)
+                conn = await connect(place.conninfo, place.login, place.password, place.database)
+                await connected(conn)
             wire = Wire(conn, max_prepared=self.limits.max_prepared_statements)
         except (psycopg.Error, OSError, TimeoutError) as exc:
-            self._emit(DialFailed(place.cluster, place.tier, str(exc).strip() or type(exc).__name__))
-            self._back_off(str(exc).strip() or "no answer in time")
+            reason = str(exc).strip() or "no answer in time"
+            self._back_off(reason)
         finally:
             self._opening -= 1
             if wire is None:
-                self._budget.give()
+                self._drop(conn)
         if wire is not None:
-            self._backoff_s = 0.0
+            self._backoff.succeed()
             self.is_reachable = True
             wire.expires_at = self._loop.time() + self.limits.server_lifetime * random.uniform(0.9, 1.0)
             wire.on_lost = partial(self._lost, wire)
@@ -239,16 +230,19 @@ class Pool:
 
     def _back_off(self, reason: str) -> None:
         """Dial no sooner than after a pause that grows; tell those whom no open connection can serve."""
+        self._emit(DialFailed(self.place.cluster, self.place.tier, reason))
         self.is_reachable = False
-        self._backoff_s = min(_LAST_BACKOFF_S, max(_FIRST_BACKOFF_S, self._backoff_s * 2))
-        self._closed_until = self._loop.time() + random.uniform(0, self._backoff_s)
+        self._backoff.fail()
         if self._lent or self._opening > 1:
+            self._backoff.call_after(self.grow)
             return
-        waiters, self._waiters = self._waiters, deque()
+        self._queue.fail(DatabaseUnavailable(self.place.cluster, reason))
         self._budget.unwant(self.grow)
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_exception(DatabaseUnavailable(self.place.cluster, reason))
+
+    def _drop(self, conn: PGconn | None) -> None:
+        """End a dial that failed; a server that answers too late may have begun to serve it."""
+        self.closing += 1
+        self._start(self._end(hang_up(conn), None, is_prompt=False), "close connection")
 
     def _lost(self, wire: Wire) -> None:
         if wire in self._idle:
@@ -256,17 +250,20 @@ class Pool:
             self._close(wire, "server closed")
 
     def _close(self, wire: Wire, reason: str) -> None:
+        # What is broken may have to wait for a statement that nothing can interrupt.
+        is_prompt = not wire.broken
         self.closing += 1
-        self._budget.ending += 1
-        self._start(self._end(wire, reason), "close connection")
+        self._budget.ending += is_prompt
+        self._start(self._end(wire.close(), reason, is_prompt=is_prompt), "close connection")
 
-    async def _end(self, wire: Wire, reason: str) -> None:
+    async def _end(self, closing: Coroutine[None, None, None], reason: str | None, *, is_prompt: bool) -> None:
         try:
-            await wire.close()
+            await closing
         finally:
             self.closing -= 1
-            self._emit(ConnectionClosed(self.place.cluster, self.place.tier, reason))
-            self._budget.ending -= 1
+            if reason is not None:
+                self._emit(ConnectionClosed(self.place.cluster, self.place.tier, reason))
+            self._budget.ending -= is_prompt
             self._budget.give()
             self.grow()
 
@@ -283,15 +280,21 @@ class Pool:
 
     def tidy(self, now: float) -> None:
         """Close what has rested beyond server_idle_timeout or lived beyond its lifetime."""
-        for wire in [w for w in self._idle if now - w.idle_since > self.limits.server_idle_timeout]:
-            self._idle.remove(wire)
-            self._close(wire, "server_idle_timeout")
-        for wire in [w for w in self._idle if now > w.expires_at]:
-            self._idle.remove(wire)
-            self._close(wire, "server_lifetime")
+        for wire in list(self._idle):
+            has_rested = now - wire.idle_since > self.limits.server_idle_timeout
+            if has_rested or now > wire.expires_at:
+                self._idle.remove(wire)
+                self._close(wire, "server_idle_timeout" if has_rested else "server_lifetime")
 
     def retire(self) -> None:
         """Serve nobody new; what is lent ends when it comes back."""
         self.retired = True
         while self._idle:
             self._close(self._idle.popleft(), "retired")
+
+    def resize(self, limits: PoolLimits) -> None:
+        """Go on with other limits; what rests beyond them is closed, what works when it comes back."""
+        self.limits = limits
+        while self._idle and self.size > limits.default_pool_size:
+            self.evict_one("pool shrunk")
+        self.grow()

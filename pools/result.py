@@ -1,6 +1,7 @@
 """What a statement gave back, free of the driver."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from psycopg import pq
 from psycopg.adapt import Transformer
@@ -12,9 +13,8 @@ _TEXT_OID = 25
 _FIELDS = pq.DiagnosticField
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One column of a result, as Postgres describes it.
+class Field(NamedTuple):
+    """One column of a result, as Postgres describes it. A tuple: one is made for each column of each answer.
 
     Attributes:
         table_oid, column: Where the column comes from; 0 when it is computed.

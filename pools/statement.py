@@ -13,12 +13,17 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from pools.errors import StatementRefused
+import postgast
 
+from pools.errors import StatementRefused, StatementTooLong
+
+_LONGEST_RENAMED = 256 * 1024  # the scanner takes about 1.5 µs a token
+_LONGEST_WORD = 63  # as of Postgres's own names
+_LONGEST_REMEMBERED = 4096  # times as many texts: 64 MB at worst
 _WITH_US = "tiergate_q AS (SELECT 1)"
 _ALLOWED = frozenset({"select", "values", "table", "insert", "update", "delete", "merge"})
 _BLANK = re.compile(r"(?:[ \t\n\r\f\v]+|--[^\n\r]*)*")
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
+_WORD = re.compile(r"[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 
 
@@ -36,53 +41,126 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """A change to a text: at *at*, *removed* characters gave way to *added*; counted in the original."""
+
+    at: int
+    removed: int
+    added: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fenced:
     """A statement's text with the fence put in.
 
     Attributes:
         sql: What goes to the server, UTF-8.
-        at: Where the fence was put in, in characters from the start.
-        added: The fence's length in characters; 0 when the statement needs none.
+        edits: What was changed for that, from left to right.
     """
 
     sql: bytes
-    at: int
-    added: int
+    edits: tuple[Edit, ...]
 
     def position(self, reported: int) -> int:
         """The place in the caller's text, from 1, of an error that the server *reported*."""
-        if reported <= self.at + 1:
-            return reported
-        return max(self.at + 1, reported - self.added)
+        shift = 0
+        for edit in self.edits:
+            here = edit.at + shift
+            if reported - 1 < here:
+                break
+            if reported - 1 < here + len(edit.added):
+                return edit.at + 1
+            shift += len(edit.added) - edit.removed
+        return reported - shift
 
 
-@lru_cache(maxsize=4096)
-def fence(text: str) -> Fenced:
-    """Put the fence into *text*.
+@dataclass(frozen=True, slots=True)
+class Renaming:
+    """The application's schema, under the names that callers may write, and the one it has where the tenant lives.
 
-    A statement that begins with a parenthesis needs none: only a query can.
+    The same on every tier, so that the same SQL runs before and after a move.
+    """
+
+    written: frozenset[str]
+    lives: str
+
+
+def fence(text: str, renaming: Renaming | None = None) -> Fenced:
+    """Put the fence into *text*, and the schema's real name where the caller wrote the application's.
+
+    A statement that begins with a parenthesis needs no fence: only a query can.
 
     Raises:
         StatementRefused: It begins with a word that no query begins with, or there is nothing in it.
+        StatementTooLong: It names the schema, and is too long to be searched for that.
     """
+    return (_remembered if len(text) <= _LONGEST_REMEMBERED else _fenced)(text, renaming)
+
+
+def _fenced(text: str, renaming: Renaming | None) -> Fenced:
+    edits = _fence(text)
+    if renaming is not None and any(name in text.lower() for name in renaming.written):
+        edits += _rename(text, renaming)
+    return Fenced(_edited(text, edits).encode(), tuple(edits))
+
+
+_remembered = lru_cache(maxsize=4096)(_fenced)
+
+
+def _fence(text: str) -> list[Edit]:
     start = _after_blank(text, 0)
     if text[start : start + 1] == "(":
-        return Fenced(text.encode(), start, 0)
+        return []
     word = _WORD.match(text, start)
     keyword = word.group().lower() if word else ""
     if keyword in _ALLOWED:
-        return _insert(text, start, f"WITH {_WITH_US} ")
+        return [Edit(start, 0, f"WITH {_WITH_US} ")]
     if keyword != "with" or word is None:
-        raise StatementRefused(keyword)
-    at = _after_blank(text, word.end())
+        raise StatementRefused(keyword[:_LONGEST_WORD])
+    following = _WORD.match(text, _after_blank(text, word.end()))
+    if following and following.group().lower() == "recursive" and not _is_name(text, following.end()):
+        word = following
+    return [Edit(word.end(), 0, f" {_WITH_US},")]
+
+
+def _is_name(text: str, end: int) -> bool:
+    """Whether the word that ends at *end* names a query: RECURSIVE may, for it is not reserved."""
+    at = _after_blank(text, end)
     following = _WORD.match(text, at)
-    if following and following.group().lower() == "recursive":
-        return _insert(text, following.end(), f" {_WITH_US},")
-    return _insert(text, word.end(), f" {_WITH_US},")
+    return text[at : at + 1] == "(" or (following is not None and following.group().lower() == "as")
 
 
-def _insert(text: str, at: int, added: str) -> Fenced:
-    return Fenced((text[:at] + added + text[at:]).encode(), at, len(added))
+def _rename(text: str, renaming: Renaming) -> list[Edit]:
+    """Where *text* qualifies a name with the application's schema.
+
+    Goes by Postgres's own scanner, so that strings and comments are left alone. An
+    alias of that very name is taken for the schema: the statement then fails.
+    """
+    if len(text) > _LONGEST_RENAMED:
+        raise StatementTooLong(_LONGEST_RENAMED)
+    source = text.encode()
+    spellings = {form for name in renaming.written for form in (name.encode(), f'"{name}"'.encode())}
+    try:
+        tokens = [(token.start, token.end) for token in postgast.scan(text).tokens]
+    except postgast.PgQueryError:
+        return []  # the server says better what is wrong
+    words = [source[start:end] for start, end in tokens]
+    here = [at for at, word in enumerate(words) if not word.startswith((b"--", b"/*"))]
+    edits = []
+    for before, at, after in zip([-1, *here], here, here[1:], strict=False):
+        word = words[at] if words[at].startswith(b'"') else words[at].lower()
+        if word in spellings and words[after] == b"." and (before < 0 or words[before] != b"."):
+            start, end = tokens[at]
+            edits.append(Edit(len(source[:start].decode()), len(source[start:end].decode()), f'"{renaming.lives}"'))
+    return edits
+
+
+def _edited(text: str, edits: list[Edit]) -> str:
+    parts, at = [], 0
+    for edit in edits:
+        parts += [text[at : edit.at], edit.added]
+        at = edit.at + edit.removed
+    return "".join([*parts, text[at:]])
 
 
 def _after_blank(text: str, at: int) -> int:

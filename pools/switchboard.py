@@ -125,11 +125,10 @@ class Switchboard:
     def resize(self, limits: SwitchboardLimits) -> None:
         """Go on with other limits; what is open beyond them closes when it comes back."""
         self._limits = limits
-        for budget in self._budgets.values():
-            budget.limit = limits.max_db_connections
         for pool in self._pools.values():
-            pool.limits = limits.tiers[pool.place.tier]
-            pool.grow()
+            pool.resize(limits.tiers[pool.place.tier])
+        for budget in self._budgets.values():
+            budget.resize(limits.max_db_connections)
 
     def tidy(self) -> None:
         """Close what has rested too long, and drop pools that have nothing left."""
@@ -152,17 +151,28 @@ class Switchboard:
         Returns:
             Whether all ended in time; what did not is dropped.
         """
-        for pool in list(self._pools.values()):
-            self._retire(pool, "shutdown")
         try:
             async with asyncio.timeout(within_s):
-                while self._running or any(not pool.is_quiet for pool in self._retiring):
-                    await asyncio.sleep(0.01)
+                while self._retire_all() or self._running:
+                    await asyncio.sleep(0.01)  # noqa: ASYNC110 - it ends in many places, and comes once
         except TimeoutError:
-            for task in self._running:
-                task.cancel()
+            await self._abandon()
             return False
         return True
+
+    def _retire_all(self) -> bool:
+        """Retire every pool, those too that a late request has made; whether one is still at work."""
+        for pool in list(self._pools.values()):
+            self._retire(pool, "shutdown")
+        return any(not pool.is_quiet for pool in self._retiring)
+
+    async def _abandon(self) -> None:
+        """Cancel what still runs, and what that starts in turn."""
+        while self._running:
+            await asyncio.sleep(0)  # what has just been started must have begun, to undo itself
+            for task in self._running:
+                task.cancel()
+            await asyncio.wait(self._running)
 
     def pools(self) -> list[Pool]:
         """Every pool there is, those on their way out included."""

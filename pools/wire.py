@@ -7,13 +7,8 @@ Invariants: between flights nothing is outstanding; a flight that fails half-way
 leaves the wire `broken`, and a broken wire is only ever closed.
 """
 
-import array
 import asyncio
-import fcntl
 import math
-import os
-import socket
-import termios
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -24,6 +19,7 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from pools.dial import cancel
 from pools.errors import ConnectionLost, ResponseTooLarge
+from pools.line import Line
 from pools.names import Names
 
 _CHUNK_ROWS = 512
@@ -33,6 +29,8 @@ _SYNC = pq.ExecStatus.PIPELINE_SYNC
 _OK = pq.ExecStatus.COMMAND_OK
 _FATAL = pq.ExecStatus.FATAL_ERROR
 _BAD = pq.ConnStatus.BAD
+_ABORTED = pq.PipelineStatus.ABORTED
+_LAST_WORDS = frozenset({b"FATAL", b"PANIC"})
 
 Answer = list[PGresult]
 """What one statement gave: 1 result; with rows, 1 per chunk of 512 and a last one without rows."""
@@ -71,20 +69,20 @@ class Wire:
         self._conn = conn
         conn.nonblocking = 1
         conn.enter_pipeline_mode()
-        self._socket = conn.socket
+        conn.notice_handler = self._hear
+        self._line = Line(conn.socket)
         self._names = Names(max_prepared)
         self._steps: list[_Step] = []
         self._at = 0
         self._flight: asyncio.Future[None] | None = None
-        self._writing = False
-        self._max_bytes = self._bytes = self._reads = 0
+        self._max_bytes = self._reads = 0
         self.pid = conn.backend_pid
         self.broken = False
         self.opened_at = self.idle_since = self._loop.time()
         self.expires_at = math.inf
         self.dial_s = 0.0
         self.on_lost: Callable[[], None] | None = None
-        self._loop.add_reader(self._socket, self._readable)
+        self._line.listen(self._readable)
 
     @property
     def in_transaction(self) -> bool:
@@ -99,8 +97,8 @@ class Wire:
         """
         try:
             self._ask(text, params, _Kind.ROWS if rows else _Kind.ASK)
-        except psycopg.OperationalError:
-            self.broken = True  # `fly` tells
+        except psycopg.OperationalError as exc:
+            self._lose(ConnectionLost(str(exc).strip()))  # `fly` tells
 
     def _ask(self, text: bytes, params: Sequence[bytes | None], kind: _Kind) -> None:
         conn, names, steps = self._conn, self._names, self._steps
@@ -142,7 +140,7 @@ class Wire:
         if self.broken:
             self._steps = []
             raise ConnectionLost(self._reason())
-        self._max_bytes, self._bytes, self._reads, self._at = max_bytes, 0, 0, 0
+        self._max_bytes, self._reads, self._at = max_bytes, 0, 0
         self._flight = flight = self._loop.create_future()
         landed = False
         try:
@@ -176,12 +174,7 @@ class Wire:
 
     def _flush(self) -> None:
         unsent = self._conn.flush()
-        if unsent and not self._writing:
-            self._writing = True
-            self._loop.add_writer(self._socket, self._flush_more)
-        elif not unsent and self._writing:
-            self._writing = False
-            self._loop.remove_writer(self._socket)
+        self._line.await_room(self._flush_more if unsent else None)
 
     def _flush_more(self) -> None:
         try:
@@ -191,9 +184,7 @@ class Wire:
 
     def _readable(self) -> None:
         try:
-            if self._flight is not None:
-                self._count()
-            self._conn.consume_input()
+            self._read()
             self._collect()
         except psycopg.OperationalError as exc:
             self._lose(ConnectionLost(str(exc).strip()))
@@ -201,26 +192,39 @@ class Wire:
         if self._conn.status == _BAD:
             self._lose(ConnectionLost(self._reason()))
 
-    def _count(self) -> None:
-        """Bound what libpq buffers, by asking the socket: a chunk shows only once it is whole."""
+    def _read(self) -> None:
+        """Take in what has come, but of one flight no more than it may bring."""
         self._reads += 1
-        if self._reads <= _FREE_READS:
+        if self._reads <= _FREE_READS:  # most answers are small, and asking the socket costs 4 µs
+            self._conn.consume_input()
             return
-        waiting = array.array("i", [0])
-        fcntl.ioctl(self._socket, termios.FIONREAD, waiting)
-        self._bytes += waiting[0]
-        if self._bytes > self._max_bytes:
+        if self._reads == _FREE_READS + 1:
+            self._line.count_from_here()
+        if self._flight is not None and self._line.counted() > self._max_bytes:
             self._lose(ResponseTooLarge(self._max_bytes))
+            return
+        self._conn.consume_input()
+        self._line.was_read()
+
+    def _hear(self, notice: PGresult) -> None:
+        """The server speaks unasked; its last words come some milliseconds before its close."""
+        if notice.error_field(pq.DiagnosticField.SEVERITY_NONLOCALIZED) in _LAST_WORDS:
+            self._lose(ConnectionLost(notice.get_error_message()))
 
     def _collect(self) -> None:
         conn, flight, steps = self._conn, self._flight, self._steps
-        if flight is None or flight.done():
+        if flight is None:
+            conn.is_busy()  # makes libpq look at what has come
+            return
+        if flight.done():
             return
         while not conn.is_busy():
             result = conn.get_result()
             if result is None:
                 self._at += 1
-                if self._at < len(steps) and steps[self._at].kind is _Kind.ROWS:
+                # libpq refuses the mode for a statement that the server skips.
+                wants_rows = self._at < len(steps) and steps[self._at].kind is _Kind.ROWS
+                if wants_rows and conn.pipeline_status != _ABORTED:
                     conn.set_chunked_rows_mode(_CHUNK_ROWS)
             elif result.status == _SYNC:
                 flight.set_result(None)
@@ -235,18 +239,12 @@ class Wire:
         if self.broken:
             return
         self.broken = True
-        self._ignore()
+        self._line.ignore()
         if self._flight is not None:
             if not self._flight.done():
                 self._flight.set_exception(error)
         elif self.on_lost is not None:
             self.on_lost()
-
-    def _ignore(self) -> None:
-        if self._socket >= 0:
-            self._loop.remove_reader(self._socket)
-            self._loop.remove_writer(self._socket)
-            self._socket = -1
 
     def _reason(self) -> str:
         return self._conn.get_error_message().strip() or "the server closed the connection"
@@ -267,27 +265,17 @@ class Wire:
         against the server's limit for as long as it lives.
         """
         self.broken = True
-        self._ignore()
-        if self._conn.status == _BAD:
-            self._conn.finish()
-            return
-        busy = self._conn.transaction_status == pq.TransactionStatus.ACTIVE
-        # libpq closes its descriptor without waiting; ours stays open to see the server's own
-        # close, which Postgres leaves to the very end of the process (pqcomm.c, socket_close).
-        end = socket.socket(fileno=os.dup(self._conn.socket))
+        self._line.ignore()
+        conn = self._conn
         try:
-            end.setblocking(False)
-            if busy:
+            if conn.status != _BAD and conn.transaction_status == pq.TransactionStatus.ACTIVE:
                 await self._cancel()
-            self._conn.finish()
-            end.shutdown(socket.SHUT_WR)
-            while await self._loop.sock_recv(end, 65536):
-                pass
-        except OSError:
-            pass  # a reset is as good a confirmation as a close
+            conn.finish()
+            await self._line.end()
         finally:
-            self._conn.finish()
-            end.close()
+            conn.finish()
+            conn.notice_handler = None
+            self._line.close()
 
     async def _cancel(self) -> None:
         """Ask the server to end what runs; returns when it has taken note, or cannot be asked."""

@@ -19,14 +19,15 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from config.settings import Registry
 from registry.errors import RegistryUnavailable
+from registry.limits import Limits
 from tiergate.deadline import Deadline
 from tiergate.events import CacheAnswered, Emit
+
+__all__ = ["Cache", "Limits", "jitter"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -39,35 +40,6 @@ _PROBE_EVERY_S = 1.0
 def jitter() -> float:
     """A factor within ±10 %, so that what was read together does not expire together."""
     return random.uniform(0.9, 1.1)  # noqa: S311 - spreads load, guards nothing
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much a cache keeps, and for how long.
-
-    Attributes:
-        size: Answers kept at most, and as many absences.
-        ttl_s, negative_ttl_s: How long an answer, or an absence, is given without asking.
-        stale_for_s: How old a last known answer may be while the registry is down.
-        load_timeout_s: How long one load may take.
-    """
-
-    size: int
-    ttl_s: float
-    negative_ttl_s: float
-    stale_for_s: float
-    load_timeout_s: float
-
-    @classmethod
-    def of(cls, registry: Registry) -> "Limits":
-        """The limits that the operator set; a load may queue for a connection, and then ask."""
-        return cls(
-            size=registry.cache_size,
-            ttl_s=registry.ttl_s,
-            negative_ttl_s=registry.negative_ttl_s,
-            stale_for_s=registry.stale_for_s,
-            load_timeout_s=2 * registry.timeout_s,
-        )
 
 
 class _Answer(Generic[V]):
@@ -104,6 +76,7 @@ class Cache(Generic[K, V]):
         now: A monotonic clock, seconds.
 
     Attributes:
+        limits: May be replaced while running; what is kept keeps its times, and shrinks with the next load.
         hits, misses, negatives, stales: Answers given since the start, by kind.
         loads: Times the registry was asked.
     """
@@ -205,6 +178,12 @@ class Cache(Generic[K, V]):
         self.doubt()
         self._answers.clear()
 
+    def _trim(self) -> None:
+        while len(self._answers) > self.limits.size:
+            self._answers.popitem(last=False)
+        while len(self._absences) > self.limits.size:
+            self._absences.popitem(last=False)
+
     def _known(self, key: K) -> V | None:
         answer = self._answers.get(key)
         return answer.value if answer is not None and self._now() < answer.known_until else None
@@ -243,8 +222,7 @@ class Cache(Generic[K, V]):
             self._answers.pop(key, None)
             self._absences[key] = now + self.limits.negative_ttl_s * self._jitter()
             self._absences.move_to_end(key)
-            if len(self._absences) > self.limits.size:
-                self._absences.popitem(last=False)
+            self._trim()
             return None
         self._absences.pop(key, None)
         known = self._answers.get(key)
@@ -253,13 +231,12 @@ class Cache(Generic[K, V]):
         ttl_s = self.limits.ttl_s * self._jitter()
         self._answers[key] = _Answer(value, now + ttl_s, now + max(ttl_s, self.limits.stale_for_s))
         self._answers.move_to_end(key)
-        if len(self._answers) > self.limits.size:
-            self._answers.popitem(last=False)
+        self._trim()
         return value
 
     def _hold_on_to(self, known: _Answer[V]) -> V:
-        # The registry fell behind what it said before (a standby took over). What we know is
-        # later, so it stands, yet not as fresh; unless it was refuted: then nobody knows.
+        # A standby took over, and is behind. What we know is later, so it stands, yet not as
+        # fresh; unless it was refuted: then nobody knows.
         if known.known_until == _REFUTED:
             raise RegistryUnavailable(f"it gave an older {self.name} than it gave before")
         return known.value
@@ -272,7 +249,7 @@ class Cache(Generic[K, V]):
             raise error
         if (known := self._known(key)) is not None:
             return self._count_stale(known)
-        raise RegistryUnavailable(error.why) from error  # one each: a shared one would gather all tracebacks
+        raise RegistryUnavailable(error.why) from error  # one each: a shared one gathers all tracebacks
 
     def _probe(self, key: K) -> None:
         now = self._now()

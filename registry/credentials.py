@@ -19,8 +19,9 @@ from hashlib import sha256
 from hmac import compare_digest
 from typing import Protocol
 
-from registry.cache import Cache, Limits
+from registry.cache import Cache
 from registry.errors import RegistryUnavailable, UnknownKey
+from registry.limits import Limits
 from tiergate.deadline import Deadline
 from tiergate.events import Emit, LoopFailed
 from tiergate.tenant import TenantId

@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from registry.cache import Cache, Limits
+from registry.cache import Cache
 from registry.errors import UnknownTenant
+from registry.limits import Limits
 from registry.placement import Placement
 from tiergate.deadline import Deadline
 from tiergate.events import Emit

@@ -169,7 +169,7 @@ class KeySet:
             self._reading = None
 
     async def _try(self, deadline: Deadline) -> bool:
-        """Read the set; False when this request's time was too short, so that nothing is known of the issuer."""
+        """Read the set; False when this request's time was too short to tell anything of the issuer."""
         left_s = deadline.left_s()
         try:
             async with asyncio.timeout(min(READ_TIMEOUT_S, left_s)):

@@ -72,6 +72,7 @@ RULES: dict[type[TiergateError], Rule] = {
     edge.Overloaded: Rule(503, "53300"),
     edge.Draining: Rule(503, "57P01"),
     pools.StatementRefused: Rule(400, "0A000"),
+    pools.StatementTooLong: Rule(400, "54000"),
     pools.PoolExhausted: Rule(503, "53300"),
     pools.PoolsExhausted: Rule(503, "53300"),
     pools.QueueFull: Rule(503, "53300"),
@@ -195,7 +196,7 @@ def _said(error: BaseException) -> PgError:
 
 
 def _body(said: PgError) -> bytes:
-    """The sixteen keys, always all, in the order in which Neon's proxy writes them."""
+    """The keys, always all of them, in the order in which Neon's proxy writes them."""
     return orjson.dumps(
         {
             "message": said.message,

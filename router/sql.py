@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pools.errors import StaleRoute
+from pools.errors import ResponseTooLarge, StaleRoute
 from pools.lease import Isolation, RequestLimits, Transaction
 from pools.result import Result
 from pools.switchboard import Lease, Switchboard
@@ -33,7 +33,8 @@ _ISOLATION = {
     b"RepeatableRead": Isolation.REPEATABLE_READ,
     b"Serializable": Isolation.SERIALIZABLE,
 }
-_JS_DRIVER = b"%40neondatabase%2fserverless"
+_JS_DRIVER = b"40neondatabase%2fserverless"
+_QUICK_BYTES = 64 * 1024
 _ECHOED = (b"neon-batch-isolation-level", b"neon-batch-read-only", b"neon-batch-deferrable")
 
 
@@ -43,6 +44,7 @@ class DoorLimits:
 
     Attributes:
         statement_timeout_s: By tier, for each statement at the server.
+        schemas: Names under which statements may write the application's schema.
     """
 
     request_timeout_s: float
@@ -50,6 +52,7 @@ class DoorLimits:
     max_request_bytes: int
     max_response_bytes: int
     statement_timeout_s: dict[Tier, float]
+    schemas: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -119,7 +122,7 @@ class SqlDoor:
         course = _Course(self._now(), str(uuid.uuid4()))
         deadline = Deadline(course.began + self.limits.request_timeout_s)
         try:
-            request = read_request(body)
+            request = await _read(body)
             placement = await self._directory.locate(tenant, deadline)
             admit(placement)
             results = await self._run(placement, Transaction(request.statements), course, deadline)
@@ -145,7 +148,7 @@ class SqlDoor:
         course.placement = placement
         course.auth_s = self._now() - course.began
         admit(placement)
-        request = read_request(
+        request = await _read(
             await read_body(
                 headers, receive, max_bytes=self.limits.max_request_bytes, within_s=self.limits.body_timeout_s
             )
@@ -155,8 +158,12 @@ class SqlDoor:
         results = await self._run(placement, transaction, course, deadline)
         modes = [arrays if mode is None else mode for mode in request.array_modes]
         if request.batch:
-            return answer_batch(results, raw=raw, arrays=modes)
-        return answer(results[0], raw=raw, arrays=modes[0])
+            body = answer_batch(results, raw=raw, arrays=modes)
+        else:
+            body = answer(results[0], raw=raw, arrays=modes[0])
+        if len(body) > self.limits.max_response_bytes:
+            raise ResponseTooLarge(self.limits.max_response_bytes)
+        return body
 
     def _transaction(self, request: Request, headers: Headers, caller: Caller, course: _Course) -> Transaction:
         if not caller.scopes:
@@ -196,7 +203,9 @@ class SqlDoor:
     async def _run_at(
         self, placement: Placement, transaction: Transaction, course: _Course, deadline: Deadline
     ) -> list[Result]:
-        limits = RequestLimits(self.limits.statement_timeout_s[placement.tier], self.limits.max_response_bytes)
+        limits = RequestLimits(
+            self.limits.statement_timeout_s[placement.tier], self.limits.max_response_bytes, self.limits.schemas
+        )
         lease = Lease(self._switchboard, placement, deadline)
         try:
             async with lease:
@@ -253,6 +262,11 @@ class SqlDoor:
                 error=error,
             )
         )
+
+
+async def _read(body: bytes) -> Request:
+    """`read_request`, off the event loop when it may take more than a millisecond."""
+    return read_request(body) if len(body) < _QUICK_BYTES else await asyncio.to_thread(read_request, body)
 
 
 def route_header(placement: Placement) -> bytes:

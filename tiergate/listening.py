@@ -1,12 +1,15 @@
 """Sockets that listen, and the HTTP servers on them. We own signals and lifetimes; uvicorn only serves."""
 
+import math
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from config.settings import Settings
 from tiergate.errors import TiergateError
 
 _BACKLOG = 4096
@@ -42,10 +45,43 @@ def url(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """The two listening sockets of a gateway; several processes may share them."""
+
+    gateway: socket.socket
+    admin: socket.socket
+
+    @classmethod
+    def open(cls, host: str, port: int, admin_host: str, admin_port: int) -> "Addresses":
+        """Listen on both; port 0 takes a free one.
+
+        Raises:
+            PortTaken: One of the addresses cannot be had.
+        """
+        front = listen("gateway", host, port)
+        try:
+            return cls(front, listen("admin API", admin_host, admin_port))
+        except PortTaken:
+            front.close()
+            raise
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Addresses":
+        """Listen where *settings* say; as `open`."""
+        gateway, admin = settings.gateway, settings.admin
+        return cls.open(gateway.host, gateway.port, admin.host, admin.port)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self.gateway.close()
+        self.admin.close()
+
+
 class Server(uvicorn.Server):
     """uvicorn without its signal handlers, which would end the process before our own clean-up."""
 
-    def __init__(self, app: ASGIApp, *, drain_timeout_s: float) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -58,9 +94,13 @@ class Server(uvicorn.Server):
                 proxy_headers=False,
                 backlog=_BACKLOG,
                 timeout_keep_alive=_KEEP_ALIVE_S,
-                timeout_graceful_shutdown=max(1, int(drain_timeout_s)),
             )
         )
+
+    def end(self, *, within_s: float) -> None:
+        """Close the address, and cut off whoever has not got an answer within that time."""
+        self.config.timeout_graceful_shutdown = math.ceil(within_s)
+        self.should_exit = True
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

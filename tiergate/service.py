@@ -5,9 +5,9 @@ closes it in the reverse order. Nothing else starts a server or ends one.
 """
 
 import asyncio
+import multiprocessing
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -22,8 +22,7 @@ from fleet.provision import Provisioner
 from observe.lines import LineWriter
 from observe.logs import Log
 from observe.metrics import Metrics
-from pools.pool import PoolLimits
-from pools.switchboard import Switchboard, SwitchboardLimits, open_switchboard
+from pools.switchboard import Switchboard, open_switchboard
 from registry.cache import Limits
 from registry.credentials import Keys, open_keys
 from registry.directory import Directory, open_directory
@@ -35,44 +34,17 @@ from router.admission import Admission
 from router.app import build_app
 from router.identify import Identifier
 from router.jwt import Tokens
-from router.sql import DoorLimits, SqlDoor
+from router.sql import SqlDoor
+from tiergate.deadline import Deadline
 from tiergate.events import Event
-from tiergate.listening import PortTaken, Server, listen, url
+from tiergate.limits import door_limits, pool_limits
+from tiergate.listening import Addresses, Server, url
 
 _REFRESH_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """The two listening sockets of a gateway; several processes may share them."""
-
-    gateway: socket.socket
-    admin: socket.socket
-
-    @classmethod
-    def open(cls, host: str, port: int, admin_host: str, admin_port: int) -> "Addresses":
-        """Listen on both; port 0 takes a free one.
-
-        Raises:
-            PortTaken: One of the addresses cannot be had.
-        """
-        front = listen("gateway", host, port)
-        try:
-            return cls(front, listen("admin API", admin_host, admin_port))
-        except PortTaken:
-            front.close()
-            raise
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Addresses":
-        """Listen where *settings* say; as `open`."""
-        gateway, admin = settings.gateway, settings.admin
-        return cls.open(gateway.host, gateway.port, admin.host, admin.port)
-
-    def close(self) -> None:
-        """Listen no more."""
-        self.gateway.close()
-        self.admin.close()
+_LAST_WORDS_S = 1
+"""For callers who are slow to take their answers, once the time for draining is over."""
+_CLOSE_S = 5.0
+"""For the pools to close their connections, which nobody uses any more."""
 
 
 @dataclass(slots=True)
@@ -113,7 +85,7 @@ class Gateway:
         self.keys.cache.limits = Limits.of(now.registry)
         self.door.limits = door_limits(now)
         self.door.trust(identifier(now, self.keys))
-        self.admission.max_inflight = per_process(now, now.gateway.max_inflight)
+        self.admission.max_inflight = now.gateway.max_inflight
         self.log.level, self.log.requests, self.log.slow_s = (
             now.logging.level, now.logging.requests, now.logging.slow_s,
         )  # fmt: skip
@@ -136,9 +108,9 @@ class Gateway:
             "pools": [
                 {
                     "place": pool.place.id, "cluster": pool.place.cluster, "tier": pool.place.tier,
-                    "active": pool.active, "idle": pool.idle, "opening": pool.opening, "closing": pool.closing,
-                    "waiting": pool.waiting, "default_pool_size": pool.limits.default_pool_size,
-                    "retired": pool.retired,
+                    "active": pool.active, "idle": pool.idle, "waiting": pool.waiting,
+                    "opening": pool.opening, "closing": pool.closing, "retired": pool.retired,
+                    "default_pool_size": pool.limits.default_pool_size,
                 }
                 for pool in self.switchboard.pools()
             ],
@@ -148,8 +120,9 @@ class Gateway:
     def _reload_all(self) -> dict[str, tuple[str, ...]]:
         """Reload, in the other processes of this gateway too."""
         found = self.reload()
-        if self.settings.gateway.processes > 1:
-            os.kill(os.getppid(), signal.SIGHUP)
+        parent = multiprocessing.parent_process()
+        if parent is not None and parent.pid is not None and parent.is_alive():
+            os.kill(parent.pid, signal.SIGHUP)
         return {"applied": found.applied, "needs_restart": found.needs_restart}
 
     def readiness(self) -> tuple[bool, dict[str, object]]:
@@ -168,44 +141,6 @@ def identifier(settings: Settings, keys: Keys) -> Identifier:
     """Tells callers by keys and by the tokens of the configured issuers."""
     tokens = Tokens(settings.identity.jwt, cache_s=settings.identity.cache_s)
     return Identifier(keys, tokens, domain=settings.gateway.domain)
-
-
-def per_process(settings: Settings, total: int) -> int:
-    """One process's share of *total*, at least 1."""
-    return max(1, total // settings.gateway.processes)
-
-
-def pool_limits(settings: Settings) -> SwitchboardLimits:
-    """What this process's pools may use: its share of what the operator allows the gateway."""
-    pools = settings.pools
-    return SwitchboardLimits(
-        max_db_connections=per_process(settings, pools.max_db_connections),
-        max_pools=pools.max_pools,
-        tiers={
-            tier: PoolLimits(
-                default_pool_size=per_process(settings, limits.default_pool_size),
-                max_waiting=per_process(settings, limits.max_waiting),
-                query_wait_timeout=limits.query_wait_timeout,
-                server_idle_timeout=pools.server_idle_timeout,
-                server_lifetime=pools.server_lifetime,
-                server_connect_timeout=pools.server_connect_timeout,
-                max_prepared_statements=pools.max_prepared_statements,
-            )
-            for tier, limits in pools.tiers.items()
-        },
-    )
-
-
-def door_limits(settings: Settings) -> DoorLimits:
-    """What one request may take."""
-    gateway = settings.gateway
-    return DoorLimits(
-        request_timeout_s=gateway.request_timeout_s,
-        body_timeout_s=gateway.body_timeout_s,
-        max_request_bytes=gateway.max_request_bytes,
-        max_response_bytes=gateway.max_response_bytes,
-        statement_timeout_s={tier: limits.statement_timeout_s for tier, limits in settings.pools.tiers.items()},
-    )
 
 
 @asynccontextmanager
@@ -234,13 +169,16 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         limits = Limits.of(settings.registry)
         directory = await stack.enter_async_context(open_directory(store, limits, emit=emit))
         keys = await stack.enter_async_context(open_keys(store, limits, emit=emit))
-        feed = Feed(settings.registry.url, directory, keys, emit=emit)
+        feed = Feed(settings.registry.url, directory, keys, emit=emit, timeout_s=settings.registry.timeout_s)
         switchboard = await stack.enter_async_context(
-            open_switchboard(pool_limits(settings), emit, drain_timeout_s=settings.gateway.drain_timeout_s)
+            open_switchboard(pool_limits(settings), emit, drain_timeout_s=_CLOSE_S)
         )
-        metrics = Metrics(switchboard.snapshot)
+        metrics = Metrics(
+            switchboard.snapshot,
+            hits=lambda: {"placement": directory.cache.hits, "credential": keys.cache.hits},
+        )
         folds.append(metrics)
-        admission = Admission(per_process(settings, settings.gateway.max_inflight))
+        admission = Admission(settings.gateway.max_inflight)
         door = SqlDoor(
             identifier(settings, keys), directory, admission, switchboard,
             door_limits(settings), cors_origin=settings.gateway.cors_origin, emit=emit,
@@ -248,7 +186,18 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         application = read_application(settings.application.sql)
         operations = Operations(store, Provisioner(application), settings.application.schema)
         gateway = Gateway(
-            settings, store, directory, keys, feed, switchboard, admission, door, operations, metrics, log, reread
+            settings,
+            store,
+            directory,
+            keys,
+            feed,
+            switchboard,
+            admission,
+            door,
+            operations,
+            metrics,
+            log,
+            reread,
         )
         await stack.enter_async_context(_background(gateway))
         yield gateway
@@ -275,11 +224,13 @@ async def _background(gateway: Gateway) -> AsyncIterator[None]:
                 task.cancel()
 
 
-async def serve(gateway: Gateway, addresses: Addresses, *, on_ready: Callable[[], None] = lambda: None) -> None:
+async def serve(
+    gateway: Gateway, addresses: Addresses, *, on_ready: Callable[[], None] = lambda: None
+) -> None:
     """Serve on both addresses until `gateway.stop` is set, then drain; bounded by drain_timeout_s."""
-    drain_s = gateway.settings.gateway.drain_timeout_s
-    front = Server(build_app(gateway.door, cors_origin=gateway.settings.gateway.cors_origin), drain_timeout_s=drain_s)
-    back = Server(build_admin(gateway.operations, gateway.for_admin(), key=gateway.settings.admin.key), drain_timeout_s=1)
+    settings = gateway.settings
+    front = Server(build_app(gateway.door, cors_origin=settings.gateway.cors_origin))
+    back = Server(build_admin(gateway.operations, gateway.for_admin(), key=settings.admin.key))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(front.serve([addresses.gateway]), name="gateway address")
         tasks.create_task(back.serve([addresses.admin]), name="admin address")
@@ -287,9 +238,12 @@ async def serve(gateway: Gateway, addresses: Addresses, *, on_ready: Callable[[]
         on_ready()
         await gateway.stop.wait()
         gateway.log.say("info", "draining", inflight=gateway.admission.inflight)
-        ended = await gateway.admission.drain(within_s=drain_s)
+        deadline = Deadline.after(settings.gateway.drain_timeout_s)
+        # The addresses stay open meanwhile: who comes now is told to go elsewhere, not left in silence.
+        ended = await gateway.admission.drain(within_s=deadline.left_s())
         gateway.log.say("info" if ended else "warning", "drained", left=gateway.admission.inflight)
-        front.should_exit = back.should_exit = True
+        front.end(within_s=max(_LAST_WORDS_S, deadline.left_s()))
+        back.end(within_s=_LAST_WORDS_S)
 
 
 @contextmanager
@@ -321,8 +275,14 @@ async def run(
     Args:
         parent: A descriptor that becomes readable when the process that started this one is gone.
     """
+    loop = asyncio.get_running_loop()
+
+    def end_too(descriptor: int) -> None:
+        loop.remove_reader(descriptor)  # it stays readable
+        gateway.stop.set()
+
     async with open_gateway(settings, reread) as gateway:
         if parent is not None:
-            asyncio.get_running_loop().add_reader(parent, gateway.stop.set)
+            loop.add_reader(parent, end_too, parent)
         with signals(gateway):
             await serve(gateway, addresses)

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,16 +19,21 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from config.changes import merged
 from config.settings import Settings
 from observe.lines import LineWriter
 from observe.logs import Log
 from observe.processes import forget_process, share_metrics
 from tiergate.errors import TiergateError
+from tiergate.unwrapped import unwrapped
 
 _SPAWN = multiprocessing.get_context("spawn")
 _YOUNG_S = 5.0
 _MOST_YOUNG_DEATHS = 5
-_GRACE_S = 5.0
+_FIRST_WAIT_S = 0.1
+_LONGEST_WAIT_S = 5.0
+_GRACE_S = 10.0
+"""Beyond the drain: for last words, and for the pools to close."""
 
 Reread = Callable[[], Settings]
 """Loads the settings anew; picklable, since each process does it for itself."""
@@ -55,10 +61,11 @@ def serve(settings: Settings, reread: Reread) -> None:
     folder = Path(tempfile.mkdtemp(prefix="tiergate-metrics-"))
     try:
         share_metrics(folder)  # before anything imports prometheus_client, so before the service
-        from tiergate.service import Addresses  # noqa: PLC0415
+        from tiergate.listening import Addresses  # noqa: PLC0415
 
         with contextlib.closing(Addresses.of(settings)) as addresses, LineWriter() as lines:
-            _Parent(settings, reread, (addresses.gateway, addresses.admin), Log(lines)).run()
+            log = Log(lines, level=settings.logging.level)
+            _Parent(settings, reread, (addresses.gateway, addresses.admin), log).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -66,25 +73,36 @@ def serve(settings: Settings, reread: Reread) -> None:
 def _serve_alone(settings: Settings, reread: Reread) -> None:
     import uvloop  # noqa: PLC0415 - the parent of several needs no event loop
 
-    from tiergate.service import Addresses, run  # noqa: PLC0415
+    from tiergate.listening import Addresses  # noqa: PLC0415
+    from tiergate.service import run  # noqa: PLC0415
 
-    with contextlib.closing(Addresses.of(settings)) as addresses:
+    with contextlib.closing(Addresses.of(settings)) as addresses, unwrapped():
         uvloop.run(run(settings, addresses, reread))
 
 
-def _child(settings: Settings, reread: Reread, sockets: tuple[socket.socket, socket.socket], parent: Connection) -> None:
+def _child(
+    settings: Settings, reread: Reread, sockets: tuple[socket.socket, socket.socket], parent: Connection
+) -> None:
     """A process of several: as one alone, but it also ends when its parent is gone."""
     import uvloop  # noqa: PLC0415
 
-    from tiergate.service import Addresses, run  # noqa: PLC0415
+    from tiergate.listening import Addresses  # noqa: PLC0415
+    from tiergate.service import run  # noqa: PLC0415
 
-    uvloop.run(run(settings, Addresses(*sockets), reread, parent=parent.fileno()))
+    try:
+        with unwrapped():
+            uvloop.run(run(settings, Addresses(*sockets), reread, parent=parent.fileno()))
+    except TiergateError as error:
+        with LineWriter() as lines:
+            Log(lines).say("error", "process-failed", code=error.code, error=str(error), advice=error.advice)
+        sys.exit(1)
 
 
 class _Parent:
     """Keeps `gateway.processes` children alive.
 
-    Invariant: a child is in `_children` from its start until its end has been seen.
+    Invariants: a child is in `_children` from its start until its end has been seen; there
+    are `gateway.processes` of children and of dates in `_due` together, unless it is stopping.
     """
 
     def __init__(
@@ -96,8 +114,9 @@ class _Parent:
         self._log = log
         self._alive_read, self._alive_write = _SPAWN.Pipe(duplex=False)
         self._children: dict[int, tuple[SpawnProcess, float]] = {}
+        self._due: list[float] = []
         self._deaths = 0
-        self._stopping = False
+        self._stopping = self._failed = False
 
     def run(self) -> None:
         """Start, watch and end the children."""
@@ -109,41 +128,64 @@ class _Parent:
                     self._watch(signals)
             finally:
                 self._end()
-        if self._deaths >= _MOST_YOUNG_DEATHS:
+        if self._failed:
             raise ChildrenDie(self._deaths)
 
     def _start(self) -> None:
-        child = _SPAWN.Process(
-            target=_child, args=(self._settings, self._reread, self._sockets, self._alive_read), name="gateway"
-        )
+        told = (self._settings, self._reread, self._sockets, self._alive_read)
+        child = _SPAWN.Process(target=_child, args=told, name="gateway")
         child.start()
         self._children[child.sentinel] = (child, time.monotonic())
         self._log.say("info", "process-started", pid=child.pid)
 
     def _watch(self, signals: int) -> None:
-        for ready in wait([*self._children, signals]):
+        for ready in wait([*self._children, signals], self._until_next_s()):
             if ready == signals:
                 for number in os.read(signals, 64):
                     self._hear(number)
             elif isinstance(ready, int) and ready in self._children:
-                self._replace(ready)
+                self._bury(ready)
+        while self._due and not self._stopping and self._until_next_s() == 0:
+            self._due.remove(min(self._due))
+            self._start()
+
+    def _until_next_s(self) -> float | None:
+        return max(0.0, min(self._due) - time.monotonic()) if self._due else None
 
     def _hear(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._stopping = True
         elif number == signal.SIGHUP:
+            self._reload()
+
+    def _reload(self) -> None:
+        """Have the children reload; those that are started from now on begin with the new settings."""
+        try:
+            self._settings = merged(self._settings, self._reread())
+        except TiergateError as error:
+            self._log.say("error", "reload-refused", error=str(error))
+        else:
             self._tell(signal.SIGHUP)
 
-    def _replace(self, sentinel: int) -> None:
+    def _bury(self, sentinel: int) -> None:
+        """Note a child's end, and when the next one is to take its place."""
         child, started = self._children.pop(sentinel)
         child.join()
         forget_process(child.pid or 0)
         self._log.say("error", "process-ended", pid=child.pid, exit_code=child.exitcode)
-        self._deaths = self._deaths + 1 if time.monotonic() - started < _YOUNG_S else 0
-        if self._deaths >= _MOST_YOUNG_DEATHS:
-            self._stopping = True
-        elif not self._stopping:
-            self._start()
+        now = time.monotonic()
+        was_young = now - started < _YOUNG_S
+        self._deaths = self._deaths + 1 if was_young else 0
+        # While another one serves we go on trying: what ails the new ones, a registry that is down for
+        # instance, may pass, and the old one can do without.
+        if self._deaths >= _MOST_YOUNG_DEATHS and not self._is_any_old(now):
+            self._failed = self._stopping = True
+            return
+        wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(self._deaths - 1, 10)) if was_young else 0.0
+        self._due.append(now + wait_s)
+
+    def _is_any_old(self, now: float) -> bool:
+        return any(now - started >= _YOUNG_S for _, started in self._children.values())
 
     def _tell(self, number: signal.Signals) -> None:
         for child, _ in self._children.values():
@@ -154,7 +196,7 @@ class _Parent:
     def _end(self) -> None:
         """Let the children drain, and kill what has not ended by then."""
         self._tell(signal.SIGTERM)
-        until = time.monotonic() + 2 * self._settings.gateway.drain_timeout_s + _GRACE_S
+        until = time.monotonic() + self._settings.gateway.drain_timeout_s + _GRACE_S
         for child, _ in self._children.values():
             child.join(max(0.0, until - time.monotonic()))
             if child.is_alive():
@@ -168,7 +210,8 @@ def _signal_pipe() -> Iterator[int]:
     """A descriptor that the numbers of arriving signals can be read from, one byte each."""
     read, write = os.pipe()
     os.set_blocking(write, False)
-    kept = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    heard = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    kept = {number: signal.signal(number, lambda *_: None) for number in heard}
     woken = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     try:
         yield read

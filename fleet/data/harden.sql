@@ -80,6 +80,8 @@ BEGIN
 END
 $$;
 REVOKE UPDATE ON pg_catalog.pg_settings FROM PUBLIC;
+-- information_schema.columns tells lengths in bytes, and asks for the database's encoding to do so.
+GRANT SELECT (datname, encoding) ON pg_catalog.pg_database TO PUBLIC;
 
 -- Code written on the spot: DO blocks and functions are the application's, made by its owner.
 REVOKE USAGE ON LANGUAGE plpgsql, sql FROM PUBLIC;

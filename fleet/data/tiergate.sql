@@ -75,7 +75,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'TG002', MESSAGE = 'tiergate: this database does not know the gateway''s key';
     END IF;
     IF mac IS DISTINCT FROM encode(sha256(outer_pad || sha256(inner_pad || convert_to(
-        concat_ws('|', 'enter', kid, backend, expires, epoch, place, tenant), 'UTF8'))), 'hex') THEN
+        format('enter|%s|%s|%s|%s|%s|%s', kid, backend, expires, epoch, place, tenant), 'UTF8'))), 'hex') THEN
         RAISE EXCEPTION USING ERRCODE = 'TG002', MESSAGE = 'tiergate: the request is not signed for this tenant and connection';
     END IF;
     IF clock_timestamp() > to_timestamp(expires::double precision) THEN
@@ -94,7 +94,7 @@ BEGIN
         SELECT * INTO fence FROM tiergate.fence AS f WHERE f.tenant_id = tenant;
     END IF;
     IF fence.epoch IS DISTINCT FROM epoch OR fence.place IS DISTINCT FROM place
-        OR fence.state NOT IN ('active', 'read_only') THEN
+        OR coalesce(fence.state, 'unknown') NOT IN ('active', 'read_only') THEN
         RAISE EXCEPTION USING ERRCODE = 'TG001', MESSAGE = 'tiergate: stale route',
             DETAIL = coalesce(fence.forward::text, '{}'), HINT = coalesce(fence.state, 'unknown');
     END IF;
@@ -154,14 +154,20 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     tenant_column smallint;
+    is_exact boolean;
     wrong text;
 BEGIN
-    SELECT attnum INTO tenant_column FROM pg_attribute
+    SELECT attnum, collisdeterministic INTO tenant_column, is_exact
+    FROM pg_attribute JOIN pg_collation AS c ON c.oid = attcollation
     WHERE attrelid = target AND attname = 'tenant_id' AND NOT attisdropped
         AND atttypid = 'text'::regtype AND attnotnull;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'TG004', MESSAGE = format('table %s has no column "tenant_id text NOT NULL"', target),
             HINT = 'Add: tenant_id text NOT NULL DEFAULT tiergate.tenant()';
+    END IF;
+    IF NOT is_exact THEN
+        RAISE EXCEPTION USING ERRCODE = 'TG004', MESSAGE = format('column tenant_id of table %s takes different names for equal', target),
+            DETAIL = 'Its collation is nondeterministic, and the policy compares by it.', HINT = 'Leave COLLATE out.';
     END IF;
     IF NOT EXISTS (SELECT FROM pg_index WHERE indrelid = target AND indisprimary) THEN
         RAISE EXCEPTION USING ERRCODE = 'TG004', MESSAGE = format('table %s has no primary key', target),

@@ -119,7 +119,8 @@ async def test_an_error_names_the_file_and_the_line(fleet: Fleet) -> None:
             "does not begin with",
         ),
         (
-            "CREATE TABLE t (tenant_id text, a text, PRIMARY KEY (tenant_id, a), FOREIGN KEY (a, tenant_id) REFERENCES t)",
+            """CREATE TABLE t (tenant_id text, a text, PRIMARY KEY (tenant_id, a),
+                FOREIGN KEY (a, tenant_id) REFERENCES t)""",
             "leaves the tenant",
         ),
     ],

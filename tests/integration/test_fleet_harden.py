@@ -225,7 +225,8 @@ async def test_a_function_of_a_later_version_is_taken_away_when_the_plane_is_lai
         "FROM pg_settings WHERE name = 'server_version'",
         "WHERE version() <> '' AND current_database() <> '' AND current_setting('server_version') <> ''",
         "WHERE format_type(25, NULL) = 'text' AND has_any_column_privilege('members', 'SELECT')",
-        "WHERE pg_get_indexdef('members_pkey'::regclass) <> '' AND col_description('members'::regclass, 1) IS NULL",
+        "WHERE pg_get_indexdef('members_pkey'::regclass) <> ''",
+        "WHERE col_description('members'::regclass, 1) IS NULL",
         "FROM (SELECT gen_random_uuid(), random(), clock_timestamp(), now(), age(now())) AS made",
     ],
 )
@@ -238,7 +239,8 @@ async def test_every_view_of_the_information_schema_can_be_read(fleet: Fleet) ->
     views = await run_sql(
         fleet.admin(),
         "SELECT relname FROM pg_class WHERE relkind = 'v'"
-        " AND relnamespace = 'information_schema'::regnamespace AND has_table_privilege('tiergate_app', oid, 'SELECT')",
+        " AND has_table_privilege('tiergate_app', oid, 'SELECT')"
+        " AND relnamespace = 'information_schema'::regnamespace",
     )
     async with await psycopg.AsyncConnection.connect(
         login_of(placement.place), autocommit=True
@@ -246,6 +248,6 @@ async def test_every_view_of_the_information_schema_can_be_read(fleet: Fleet) ->
         for (view,) in views:
             async with connection.transaction():
                 await enter(connection, placement)
-                await connection.execute(f"SELECT * FROM information_schema.{view} LIMIT 1".encode())
+                await connection.execute(f"SELECT * FROM information_schema.{view}".encode())
 
     assert len(views) > 50

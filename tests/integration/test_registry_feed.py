@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from config.settings import Registry
-from registry.cache import Limits
 from registry.credentials import Keys, Scope, new_key, open_keys
 from registry.directory import Directory, open_directory
 from registry.errors import UnknownKey, UnknownTenant
 from registry.feed import Feed
+from registry.limits import Limits
 from registry.migrations import migrate
 from registry.placement import TenantState
 from registry.records import PlaceState
@@ -28,7 +28,10 @@ from tiergate.tenant import TenantId, Tier
 ACME = TenantId("acme")
 VAULT = Vault("a master key of the tests")
 NEVER_S = 3600.0
-LISTENERS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'tiergate-feed' AND datname = current_database()"
+LISTENERS = (
+    "SELECT pid FROM pg_stat_activity"
+    " WHERE application_name = 'tiergate-feed' AND datname = current_database()"
+)
 HANG_UP = f"SELECT pg_terminate_backend(pid) FROM ({LISTENERS}) listeners"
 
 

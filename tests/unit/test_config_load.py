@@ -28,11 +28,9 @@ def loaded(
     return load(path, overrides, env)
 
 
-def mistakes(
-    folder: Path, text: str = "", env: Mapping[str, str] = ENV, **overrides: object
-) -> tuple[Mistake, ...]:
+def mistakes(folder: Path, text: str = "", env: Mapping[str, str] = ENV) -> tuple[Mistake, ...]:
     with pytest.raises(SettingsInvalid) as caught:
-        loaded(folder, text, env, **overrides)
+        loaded(folder, text, env)
     return caught.value.mistakes
 
 

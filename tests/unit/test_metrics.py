@@ -190,3 +190,14 @@ def test_one_process_speaks_for_all_of_them(tmp_path: Path) -> None:
     assert left["tiergate_requests_total", "ok", "standard"] == 7
     assert left["tiergate_pool_connections", "active", "standard"] == 2
     assert left["tiergate_registry_up",] == 1
+
+
+def test_hits_of_the_caches_are_counted_by_how_much_they_have_grown() -> None:
+    hits = {"placement": 3}
+    metrics = Metrics(hits=lambda: hits)
+    metrics.refresh()
+    hits["placement"] = 5
+
+    text = metrics.render()[0].decode()
+
+    assert 'tiergate_registry_cache_total{cache="placement",outcome="hit"} 5.0' in text

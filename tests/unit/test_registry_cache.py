@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from registry.cache import Cache, Limits, jitter
+from registry.cache import Cache, jitter
 from registry.errors import RegistryUnavailable
+from registry.limits import Limits
 from tiergate.deadline import Deadline
 from tiergate.events import CacheAnswered, Event
 
@@ -410,6 +411,19 @@ async def test_a_flood_of_unknown_names_displaces_no_answer() -> None:
         assert bench.cache.peek("acme") == 1
         assert await bench.cache.get("nobody-0", soon()) is None
         assert bench.source.asked.count("nobody-0") == 2
+
+
+async def test_new_limits_hold_from_now_on(bench: Bench) -> None:
+    bench.source.answers |= {"acme": 1, "umbrella": 2, "globex": 3}
+    for tenant in ("acme", "umbrella"):
+        await bench.cache.get(tenant, soon())
+
+    bench.cache.limits = Limits(size=1, ttl_s=10, negative_ttl_s=5, stale_for_s=600, load_timeout_s=5)
+
+    await bench.cache.get("globex", soon())
+    assert (len(bench.cache), bench.cache.peek("globex")) == (1, 3)
+    bench.clock.at_s += 10
+    assert bench.cache.peek("globex") is None
 
 
 async def test_a_waiter_waits_no_longer_than_its_deadline(bench: Bench) -> None:

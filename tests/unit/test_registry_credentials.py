@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.cache import Cache, Limits
+from registry.cache import Cache
 from registry.credentials import Credential, Keys, Scope, key_id, new_key
 from registry.errors import RegistryUnavailable, UnknownKey
+from registry.limits import Limits
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId
 

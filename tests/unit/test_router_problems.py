@@ -60,9 +60,10 @@ def test_what_postgres_said_is_handed_on_word_for_word() -> None:
     body = json.loads(problem(StatementFailed(said, 0), neon=True).body)
 
     assert body == {
-        "message": "m", "code": "23505", "detail": "d", "hint": "h", "position": "12", "internalPosition": "13",
-        "internalQuery": "iq", "severity": "ERROR", "where": "w", "table": "t", "column": "c", "schema": "s",
-        "dataType": "dt", "constraint": "con", "file": "f.c", "line": "77", "routine": "r",
+        "message": "m", "code": "23505", "detail": "d", "hint": "h", "position": "12",
+        "internalPosition": "13", "internalQuery": "iq", "severity": "ERROR", "where": "w",
+        "table": "t", "column": "c", "schema": "s", "dataType": "dt", "constraint": "con",
+        "file": "f.c", "line": "77", "routine": "r",
     }  # fmt: skip
 
 

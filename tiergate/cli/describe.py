@@ -8,7 +8,7 @@ SELECT c.relname AS "table",
        n.nspname AS "schema",
        CASE WHEN c.relrowsecurity AND c.relforcerowsecurity THEN 'forced'
             WHEN c.relrowsecurity THEN 'enabled'
-            WHEN c.relkind IN ('r', 'p') THEN 'none' END AS "row security"
+            WHEN c.relkind IN ('r', 'p') THEN 'none' ELSE '' END AS "row security"
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname = current_schema()
 ORDER BY 1
@@ -17,10 +17,10 @@ ORDER BY 1
 COLUMNS = """
 SELECT a.attname AS "column",
        pg_catalog.format_type(a.atttypid, a.atttypmod) AS "type",
-       CASE WHEN a.attnotnull THEN 'not null' END AS "nullable",
+       CASE WHEN a.attnotnull THEN 'not null' ELSE '' END AS "nullable",
        CASE WHEN a.attidentity <> '' THEN 'identity'
             WHEN a.attgenerated <> '' THEN 'generated as ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid)
-            ELSE pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS "default"
+            ELSE COALESCE(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '') END AS "default"
 FROM pg_catalog.pg_attribute a
 LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = pg_catalog.to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped

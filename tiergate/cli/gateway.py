@@ -35,7 +35,7 @@ def demo(
 ) -> None:
     """Start three Postgres clusters, the registry, tenants with rows, and the gateway, on this machine.
 
-    Stop it with Ctrl-C; started again, its data are still there.
+    Stop it with Ctrl-C; started again, its data is still there.
     """
     from tiergate.demo import run  # noqa: PLC0415 - heavy, and needed by this command only
 

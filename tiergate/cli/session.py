@@ -1,6 +1,7 @@
 """A tenant's side of `tiergate psql`: statements go out, results come back and are shown."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,24 +43,22 @@ class Session:
             AdminRefused, AdminUnreachable: It did not come that far.
         """
         began_s = time.perf_counter()
-        answer = self.ask(statement, as_arrays=not self.as_json)
+        answer = self.ask(statement)
         took_s = time.perf_counter() - began_s
         if self.as_json:
-            print_json(answer)
+            print_json(_with_names(answer))
             return
         self._show(answer)
         if self.is_timed:
             say(f"Time: {took_s * 1000:.1f} ms")
 
-    def ask(
-        self, statement: str, params: tuple[str, ...] = (), *, as_arrays: bool = True
-    ) -> dict[str, object]:
-        """The answer to one statement.
+    def ask(self, statement: str, params: tuple[str, ...] = ()) -> dict[str, object]:
+        """The answer to one statement, with its rows as arrays.
 
         Raises:
             StatementFailed, AdminRefused, AdminUnreachable: As above.
         """
-        body = {"query": statement, "params": list(params), "arrayMode": as_arrays}
+        body = {"query": statement, "params": list(params), "arrayMode": True}
         status, answer = self.api.send("POST", path_of("tenants", self.tenant, "sql"), body)
         if status == _OK:
             return answer
@@ -103,7 +102,7 @@ class Session:
         say(f"({len(rows)} {noun})" if command == "SELECT" else f"({len(rows)} {noun}) {command} {count}")
 
 
-def report(body: dict[str, object], statement: str = "") -> str:
+def report(body: Mapping[str, object], statement: str = "") -> str:
     """What a failed statement's answer says, in the order that psql says it."""
     lines = [f"{body.get('severity') or 'ERROR'}: {body['message']}"]
     if body.get("code"):
@@ -121,6 +120,16 @@ def report(body: dict[str, object], statement: str = "") -> str:
         if body.get(name) not in {None, ""}
     ]
     return "\n".join(lines)
+
+
+def _with_names(answer: dict[str, object]) -> dict[str, object]:
+    """*answer* with its rows as objects; of columns with the same name the last one is kept."""
+    fields, rows = answer.get("fields"), answer.get("rows")
+    if not isinstance(fields, list) or not isinstance(rows, list):
+        return answer
+    names = [str(field.get("name")) for field in fields]
+    named = [dict(zip(names, row, strict=True)) if isinstance(row, list) else row for row in rows]
+    return {**answer, "rows": named, "rowAsArray": False}
 
 
 def _show_table(names: list[str], at_right: list[bool], rows: list[list[object]]) -> None:

@@ -3,11 +3,11 @@
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 _NEON = "@neondatabase/serverless@1.2.0"
 
@@ -18,12 +18,12 @@ def show(facts: Mapping[str, Any], *, as_json: bool, started_s: float, folder: s
         print(json.dumps(facts), flush=True)  # noqa: T201 - the command's output
         return
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"\n[bold]Tiergate is ready[/bold] after {started_s:.1f} s. Everything it made is in {folder}\n")
+    console.print(f"\n[bold]Tiergate is ready[/bold] after {started_s:.1f} s.")
+    console.print(f"Everything it made is in {folder}\n")
     console.print(_table(("what runs", "where"), _places(facts)))
-    console.print(
-        _table(("tenant", "tier", "key"), [(n, t["tier"], t["key"]) for n, t in facts["tenants"].items()])
-    )
-    console.print("[bold]Ask it.[/bold] Each line works as it stands, and shows the rows of its tenant only.\n")
+    tenants = [(name, tenant["tier"], tenant["key"]) for name, tenant in facts["tenants"].items()]
+    console.print(_table(("tenant", "tier", "key"), tenants))
+    console.print("[bold]Ask it.[/bold] Each line works as it stands, and shows its tenant's rows only.\n")
     for title, line in lines(facts):
         console.print(f"[dim]# {title}[/dim]")
         print(f"{line}\n")  # noqa: T201 - not through rich: what is copied must stay as it is
@@ -35,17 +35,9 @@ def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """A title and a shell command each, at least one for every tier."""
     url, tenants = facts["gateway"], facts["tenants"]
     query = json.dumps({"query": "SELECT count(*) FROM tasks"})
-    node = (
-        'import { neon, neonConfig } from "@neondatabase/serverless"; '
-        f'neonConfig.fetchEndpoint = "{url}/sql"; '
-        f'const sql = neon("{tenants["globex"]["connection_string"]}"); '
-        "console.table(await sql`SELECT number, title, minutes FROM tasks ORDER BY number LIMIT 3`)"
-    )
-    python = (
-        f'import httpx; print(httpx.post("{url}/sql", '
-        f'headers={{"Authorization": "Bearer {tenants["treasury"]["key"]}"}}, '
-        'json={"query": "SELECT name, budget FROM projects ORDER BY budget DESC LIMIT $1", "params": [3]}).text)'
-    )
+    node = f"npm install --silent --no-save {_NEON} && node --input-type=module -e"
+    query_of_umbrella = "SELECT name, email FROM members ORDER BY name LIMIT 3"
+    admin = f"TIERGATE_ADMIN_URL={facts['admin']} TIERGATE_ADMIN_KEY={facts['admin_key']}"
     return [
         (
             "curl, as acme on the standard tier",
@@ -53,31 +45,58 @@ def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "Node with Neon's own driver, as globex on the premium tier",
-            f"npm install --silent --no-save {_NEON} && node --input-type=module -e {shlex.quote(node)}",
+            f"{node} {shlex.quote(_node(url, tenants['globex']['connection_string']))}",
         ),
         (
             "Python, as treasury on the government tier",
-            f"{shlex.quote(sys.executable)} -c {shlex.quote(python)}",
+            f"{shlex.quote(sys.executable)} -c {shlex.quote(_python(url, tenants['treasury']['key']))}",
         ),
         (
             "a shell, as umbrella on the standard tier",
-            f"{shlex.quote(sys.argv[0])} psql umbrella -c 'SELECT name, email FROM members ORDER BY name LIMIT 3'",
+            f"{admin} {_command()} psql umbrella -c {shlex.quote(query_of_umbrella)}",
         ),
     ]
+
+
+def _node(url: str, connection_string: str) -> str:
+    query = "SELECT number, title, minutes FROM tasks ORDER BY number LIMIT 3"
+    return (
+        'import { neon, neonConfig } from "@neondatabase/serverless"; '
+        f'neonConfig.fetchEndpoint = "{url}/sql"; '
+        f'const sql = neon("{connection_string}"); '
+        f"console.table(await sql`{query}`)"
+    )
+
+
+def _python(url: str, key: str) -> str:
+    query = "SELECT name, budget FROM projects ORDER BY budget DESC LIMIT $1"
+    return (
+        f'import httpx; print(httpx.post("{url}/sql", headers={{"Authorization": "Bearer {key}"}}, '
+        f'json={{"query": "{query}", "params": [3]}}).text)'
+    )
+
+
+def _command() -> str:
+    """How this program was started, for a shell in any folder."""
+    started = Path(sys.argv[0]).absolute()
+    if started.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m tiergate.cli"
+    return shlex.quote(str(started))
 
 
 def _places(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:
     clusters = [
         (f"Postgres, cluster {name}", f"{at['host']}:{at['port']}") for name, at in facts["clusters"].items()
     ]
-    return [("gateway", f"{facts['gateway']}/sql"), ("admin API, metrics and health", facts["admin"]), *clusters]
+    return [
+        ("gateway", f"{facts['gateway']}/sql"),
+        ("admin API, metrics and health", facts["admin"]),
+        *clusters,
+    ]
 
 
-def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    table.add_row()
-    return table
+def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """Left-aligned columns. Not rich's table, which cuts keys off in a narrow terminal."""
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    first, *others = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in (columns, *rows))
+    return "\n".join((f"[bold]{first}[/bold]", *others, ""))

@@ -84,7 +84,8 @@ class Server:
             argv += ["-c", f"{name}={value}"]
         log = home.open_log()
         try:
-            server = cls(home, _start(argv, home, log), os.fstat(log).st_size)
+            began = os.fstat(log).st_size
+            server = cls(home, _start(argv, home, log), began)
         finally:
             os.close(log)
         try:

@@ -19,6 +19,18 @@ describe(`@neondatabase/serverless on ${tier}: errors`, () => {
     assert.match(error.message, /syntax error at or near "WHERE"/);
   });
 
+  test("a wrong statement is as wrong the third time as the first", async () => {
+    const codes = [];
+    for (let n = 0; n < 3; n += 1) {
+      codes.push(
+        (await rejection(sql.query("SELECT nothing_of_that_name FROM members WHERE id = $1", [randomUUID()])))
+          .code,
+      );
+    }
+
+    assert.deepEqual(codes, ["42703", "42703", "42703"]);
+  });
+
   test("an unknown table is 42P01", async () => {
     const error = await rejection(sql`SELECT * FROM nowhere_to_be_found`);
 

@@ -49,6 +49,12 @@ describe(`@neondatabase/serverless on ${tier}: transactions`, () => {
     assert.deepEqual(one, two);
   });
 
+  test("when the first of several statements fails, the error is its own", async () => {
+    const error = await rejection(sql.transaction([sql`SELECT 1 / 0`, sql`SELECT 1`, sql`SELECT 2`]));
+
+    assert.equal(error.code, "22012");
+  });
+
   test("when the second statement fails the first leaves nothing behind", async () => {
     const email = `${unique("rollback")}@example.com`;
 

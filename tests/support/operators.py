@@ -1,0 +1,124 @@
+"""Everything that an operator stands before: a registry, three clusters, and the admin API over them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import orjson
+from starlette.applications import Starlette
+
+from admin.app import Gateway
+from admin.operations import Operations
+from config.errors import Mistake, SettingsInvalid
+from config.settings import Registry
+from fleet.application import read_application
+from fleet.provision import Provisioner
+from observe.metrics import Metrics
+from observe.snapshot import BudgetCount, PoolSnapshot
+from registry.migrations import migrate
+from registry.store import Store, open_store
+from registry.vault import Vault
+from tests.support.postgres import ThreeClusters, open_database, url_of
+from tiergate.tenant import TenantId, Tier
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+Json = dict[str, object]
+
+ADMIN_KEY = "the-admin-key-of-the-tests-0123456789"
+
+
+@dataclass(slots=True)
+class World:
+    """The registry and the clusters; tenants come and go through the API."""
+
+    clusters: ThreeClusters
+    registry_url: str
+    store: Store
+    operations: Operations
+
+    def dsn(self, tier: Tier) -> str:
+        """What an operator gives for the cluster of *tier*."""
+        return url_of(self.clusters.of(tier).conninfo())
+
+
+@asynccontextmanager
+async def open_world(clusters: ThreeClusters) -> AsyncIterator[World]:
+    """A fresh registry, on the standard cluster's server, that knows of no cluster yet."""
+    async with open_database(clusters.standard, prefix="registry") as conninfo:
+        url = url_of(conninfo)
+        await migrate(url)
+        settings = Registry(
+            url=url, pool_size=5, timeout_s=10, cache_size=100, ttl_s=60, negative_ttl_s=5, stale_for_s=600
+        )
+        async with open_store(settings, Vault("a master key of the tests, long enough")) as store:
+            provisioner = Provisioner(read_application(EXAMPLES / "application"))
+            yield World(clusters, url, store, Operations(store, provisioner, "app"))
+
+
+@asynccontextmanager
+async def open_client(app: Starlette, *, key: str | None = ADMIN_KEY) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that calls *app* without a network in between."""
+    headers = {} if key is None else {"authorization": f"Bearer {key}"}
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://admin", headers=headers) as client:
+        yield client
+
+
+class Side:
+    """The gateway's side of the admin port; a test may turn each part."""
+
+    def __init__(self) -> None:
+        self.is_ready = True
+        self.refuses_reload = False
+        self.started = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self.asked: list[tuple[TenantId, Json]] = []
+
+    def seam(self) -> Gateway:
+        return Gateway(
+            metrics=Metrics().render,
+            readiness=lambda: (self.is_ready, {"clusters": {"standard-1": "up"}}),
+            pools=lambda: PoolSnapshot(budgets=(BudgetCount("standard-1", 40, 2),)),
+            reload=self.reload,
+            run=self.run,
+        )
+
+    def reload(self) -> Mapping[str, Sequence[str]]:
+        if self.refuses_reload:
+            raise SettingsInvalid([Mistake("gateway.port", "eighty", "write a number", 3)])
+        return {"applied": ("logging.level",), "needs_restart": ("gateway.port",)}
+
+    async def run(self, tenant: TenantId, body: bytes) -> tuple[int, bytes]:
+        asked = orjson.loads(body)
+        self.asked.append((tenant, asked))
+        if asked["query"] == "forever":
+            self.started.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.cancelled.set()
+        if asked["query"] == "wrong":
+            return 400, b'{"message":"syntax error","code":"42601"}'
+        return 200, b'{"fields":[],"rows":[],"command":"SELECT","rowCount":0,"rowAsArray":true}'
+
+
+async def add_clusters(api: httpx.AsyncClient, world: World) -> None:
+    """A cluster for each tier, named after it."""
+    for tier in Tier:
+        body = {"name": f"{tier}-1", "tier": tier, "region": "eu", "dsn": world.dsn(tier)}
+        (await api.post("/clusters", json=body)).raise_for_status()
+
+
+async def create(api: httpx.AsyncClient, name: str, tier: Tier = Tier.STANDARD) -> httpx.Response:
+    """Ask for a tenant."""
+    return await api.post("/tenants", json={"name": name, "tier": tier})
+
+
+def error(response: httpx.Response) -> Json:
+    """What a refusal says."""
+    said: Json = response.json()["error"]
+    assert set(said) >= {"code", "message", "advice", "retryable"}
+    return said

@@ -1,0 +1,146 @@
+"""Permits for a cluster's connections: never one too many, and none is ever left lying."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pools.budget import Budget
+
+
+class Hungry:
+    """Somebody who takes one permit at each call, as long as he needs one."""
+
+    def __init__(self, budget: Budget, needs: int = 1) -> None:
+        self.budget = budget
+        self.needs = needs
+        self.has = 0
+
+    def grow(self) -> None:
+        while self.needs:
+            if not self.budget.take():
+                self.budget.want(self.grow)
+                return
+            self.needs -= 1
+            self.has += 1
+
+
+def nothing_rests() -> None:
+    """There is nothing to evict."""
+
+
+def test_permits_are_given_up_to_the_limit() -> None:
+    budget = Budget(2, evict=nothing_rests)
+
+    assert [budget.take() for _ in range(4)] == [True, True, False, False]
+    assert budget.used == 2
+
+
+def test_a_permit_goes_to_the_longest_waiting() -> None:
+    budget = Budget(1, evict=nothing_rests)
+    budget.take()
+    first, second = Hungry(budget), Hungry(budget)
+    first.grow()
+    second.grow()
+
+    budget.give()
+    assert (first.has, second.has) == (1, 0)
+
+    budget.give()
+    assert (first.has, second.has) == (1, 1)
+
+
+def test_a_permit_passes_by_who_needs_none_any_more() -> None:
+    """It stayed unused while the next in the queue waited in vain."""
+    budget = Budget(1, evict=nothing_rests)
+    budget.take()
+    served_meanwhile, waiting = Hungry(budget), Hungry(budget)
+    served_meanwhile.grow()
+    waiting.grow()
+    served_meanwhile.needs = 0
+
+    budget.give()
+
+    assert waiting.has == 1
+
+
+def test_who_left_the_queue_is_not_called() -> None:
+    budget = Budget(1, evict=nothing_rests)
+    budget.take()
+    gone = Hungry(budget)
+    gone.grow()
+
+    budget.unwant(gone.grow)
+    budget.give()
+
+    assert gone.has == 0
+    assert budget.used == 0
+
+
+def test_who_wants_makes_a_resting_connection_give_way() -> None:
+    evicted: list[int] = []
+    budget = Budget(1, evict=lambda: evicted.append(1))
+    budget.take()
+
+    Hungry(budget).grow()
+
+    assert evicted == [1]
+
+
+def test_nobody_gives_way_for_a_permit_that_is_on_its_way() -> None:
+    evicted: list[int] = []
+    budget = Budget(1, evict=lambda: evicted.append(1))
+    budget.take()
+    budget.ending = 1
+
+    Hungry(budget).grow()
+
+    assert evicted == []
+
+
+def test_a_lower_limit_evicts_what_rests_beyond_it_and_gives_out_nothing_until_it_holds() -> None:
+    evicted: list[int] = []
+    budget = Budget(4, evict=lambda: evicted.append(1))
+    for _ in range(4):
+        budget.take()
+
+    budget.resize(2)
+
+    assert evicted == [1, 1]
+    assert budget.is_wanted
+    budget.give()
+    budget.give()
+    assert not budget.take()
+    assert not budget.is_wanted
+
+
+def test_a_higher_limit_feeds_who_waits() -> None:
+    budget = Budget(1, evict=nothing_rests)
+    budget.take()
+    waiting = [Hungry(budget), Hungry(budget)]
+    for one in waiting:
+        one.grow()
+
+    budget.resize(3)
+
+    assert [one.has for one in waiting] == [1, 1]
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+@given(acts=st.lists(st.tuples(st.sampled_from(["need", "sate", "give"]), st.integers(0, 3)), max_size=60))
+def test_the_limit_holds_and_nobody_waits_while_a_permit_is_free(limit: int, acts: list[tuple[str, int]]) -> None:
+    budget = Budget(limit, evict=nothing_rests)
+    crowd = [Hungry(budget, needs=0) for _ in range(4)]
+    for act, number in acts:
+        one = crowd[number]
+        match act:
+            case "need":
+                one.needs += 1
+                one.grow()
+            case "sate":
+                one.needs = 0
+            case _ if one.has:
+                one.has -= 1
+                budget.give()
+
+        assert budget.used == sum(each.has for each in crowd) <= limit
+        assert budget.used == limit or not any(each.needs for each in crowd)

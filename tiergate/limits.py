@@ -1,0 +1,43 @@
+"""What the settings mean for one process's doors and pools. Pure; nothing is opened here."""
+
+from config.settings import Settings
+from pools.pool import PoolLimits
+from pools.switchboard import SwitchboardLimits
+from router.sql import DoorLimits
+
+
+def pool_limits(settings: Settings) -> SwitchboardLimits:
+    """What this process's pools may use; of the clusters' connections, its share."""
+    pools = settings.pools
+    return SwitchboardLimits(
+        max_db_connections=pools.max_db_connections // settings.gateway.processes,
+        max_pools=pools.max_pools,
+        tiers={
+            tier: PoolLimits(
+                default_pool_size=limits.default_pool_size,
+                max_waiting=limits.max_waiting,
+                query_wait_timeout=limits.query_wait_timeout,
+                server_idle_timeout=pools.server_idle_timeout,
+                server_lifetime=pools.server_lifetime,
+                server_connect_timeout=pools.server_connect_timeout,
+                max_prepared_statements=pools.max_prepared_statements,
+            )
+            for tier, limits in pools.tiers.items()
+        },
+    )
+
+
+def door_limits(settings: Settings) -> DoorLimits:
+    """What one request may take."""
+    gateway = settings.gateway
+    return DoorLimits(
+        request_timeout_s=gateway.request_timeout_s,
+        body_timeout_s=gateway.body_timeout_s,
+        max_request_bytes=gateway.max_request_bytes,
+        max_response_bytes=gateway.max_response_bytes,
+        statement_timeout_s={
+            tier: limits.statement_timeout_s for tier, limits in settings.pools.tiers.items()
+        },
+        # "public" too: that is what Prisma, among others, puts before every table.
+        schemas=frozenset({"public", settings.application.schema}),
+    )
