@@ -1,0 +1,1 @@
+"""Server connections, lent to one tenant at a time for one transaction."""

@@ -24,7 +24,7 @@ class Backoff:
     def fail(self) -> None:
         """Begin a pause; of random length, so that many processes do not come back together."""
         self._pause_s = min(_LAST_S, max(_FIRST_S, self._pause_s * 2))
-        self._until = self._loop.time() + random.uniform(0, self._pause_s)
+        self._until = self._loop.time() + random.uniform(0, self._pause_s)  # noqa: S311 - jitter
 
     def succeed(self) -> None:
         """Forget every failure."""

@@ -13,7 +13,12 @@ from psycopg.pq.abc import PGconn
 from pools.line import Line
 
 # Found out within 30 s that the other end is gone, also while nothing is sent.
-_KEEPALIVE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30000}
+_KEEPALIVE = {
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30000,
+}
 
 
 async def connect(conninfo: str, user: str, password: str, database: str) -> PGconn:

@@ -14,7 +14,9 @@ class StatementRefused(TiergateError):
     advice = "Send one SELECT, INSERT, UPDATE, DELETE, MERGE or VALUES, with or without WITH."
 
     def __init__(self, keyword: str) -> None:
-        what = f"{keyword.upper()} is not a statement that runs here" if keyword else "there is no statement in the text"
+        what = "there is no statement in the text"
+        if keyword:
+            what = f"{keyword.upper()} is not a statement that runs here"
         super().__init__(f"{what}: one SELECT, INSERT, UPDATE, DELETE, MERGE or VALUES is")
         self.keyword = keyword
 
@@ -139,11 +141,15 @@ class ContextRefused(TiergateError):
     """The database does not accept our signature for the tenant."""
 
     code = "context-refused"
-    advice = "The master key, the database's context key and the clocks must agree; see docs/how-to/operate.md."
+    advice = (
+        "The master key, the database's context key and the clocks must agree; see docs/how-to/operate.md."
+    )
 
     def __init__(self, tenant: TenantId, cluster: str, reason: str) -> None:
         """*reason* is for the log."""
-        super().__init__(f"the database on cluster {cluster!r} did not accept the request's context for {tenant!r}")
+        super().__init__(
+            f"the database on cluster {cluster!r} did not accept the request's context for {tenant!r}"
+        )
         self.tenant = tenant
         self.cluster = cluster
         self.reason = reason

@@ -1,8 +1,7 @@
 """One connection, one tenant, one transaction."""
 
-import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NoReturn, TypeVar
@@ -109,7 +108,7 @@ async def run(
     if _is_stale(wire, fenced, answers):
         for text in fenced:  # the first stale plan has kept us from seeing the others
             wire.forget(text.sql)
-        await _in_time(wire.roll_back(), deadline)
+        await wire.roll_back(until=deadline.at_s)
         answers = await _fly(wire, placement, transaction, fenced, limits, deadline)
     return _results(wire, placement, fenced, answers)
 
@@ -128,15 +127,7 @@ async def _fly(
     for text, statement in zip(fenced, transaction.statements, strict=True):
         wire.ask(text.sql, statement.params, rows=True)
     wire.ask(b"COMMIT")
-    return await _in_time(wire.fly(max_bytes=limits.max_bytes), deadline)
-
-
-async def _in_time(flight: Awaitable[T], deadline: Deadline) -> T:
-    try:
-        async with asyncio.timeout_at(deadline.at_s):
-            return await flight
-    except TimeoutError as exc:
-        raise DeadlineExceeded("database") from exc
+    return await wire.fly(max_bytes=limits.max_bytes, until=deadline.at_s)
 
 
 def _is_stale(wire: Wire, fenced: list[Fenced], answers: list[Answer]) -> bool:

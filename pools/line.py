@@ -25,7 +25,7 @@ class Line:
         """Share the socket that libpq has under *descriptor*."""
         self._loop = asyncio.get_running_loop()
         self._socket = socket.socket(fileno=os.dup(descriptor))
-        self._socket.setblocking(False)
+        self._socket.setblocking(False)  # noqa: FBT003 - the socket's own way
         self._tells = self._can_tell()
         self._is_writing = False
         self._arrived = self._rest = self._start = 0
@@ -59,7 +59,7 @@ class Line:
         return self._received() - self._start
 
     def was_read(self) -> None:
-        """libpq has read."""
+        """Note that libpq has read."""
         if not self._tells:
             self._rest = self._waiting()
 

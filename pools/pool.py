@@ -27,7 +27,8 @@ from registry.placement import Place
 from tiergate.deadline import Deadline
 from tiergate.events import ConnectionClosed, ConnectionOpened, DialFailed, Emit
 
-Start = Callable[[Coroutine[None, None, None], str], None]
+Work = Coroutine[None, None, None]
+Start = Callable[[Work, str], None]
 """Runs a coroutine as a named task that nobody waits for; the switchboard's task group."""
 
 
@@ -221,7 +222,7 @@ class Pool:
         if wire is not None:
             self._backoff.succeed()
             self.is_reachable = True
-            wire.expires_at = self._loop.time() + self.limits.server_lifetime * random.uniform(0.9, 1.0)
+            wire.expires_at = self._loop.time() + self.limits.server_lifetime * random.uniform(0.9, 1.0)  # noqa: S311
             wire.on_lost = partial(self._lost, wire)
             wire.dial_s = wire.opened_at - began
             self._emit(ConnectionOpened(place.cluster, place.tier, wire.dial_s))
@@ -250,13 +251,12 @@ class Pool:
             self._close(wire, "server closed")
 
     def _close(self, wire: Wire, reason: str) -> None:
-        # What is broken may have to wait for a statement that nothing can interrupt.
-        is_prompt = not wire.broken
+        is_prompt = not wire.broken  # else it may wait for a statement that nothing can interrupt
         self.closing += 1
         self._budget.ending += is_prompt
         self._start(self._end(wire.close(), reason, is_prompt=is_prompt), "close connection")
 
-    async def _end(self, closing: Coroutine[None, None, None], reason: str | None, *, is_prompt: bool) -> None:
+    async def _end(self, closing: Work, reason: str | None, *, is_prompt: bool) -> None:
         try:
             await closing
         finally:

@@ -76,7 +76,7 @@ class Fenced:
 
 @dataclass(frozen=True, slots=True)
 class Renaming:
-    """The application's schema, under the names that callers may write, and the one it has where the tenant lives.
+    """The application's schema: the names that callers may write, and the one it has where the tenant lives.
 
     The same on every tier, so that the same SQL runs before and after a move.
     """
@@ -146,12 +146,14 @@ def _rename(text: str, renaming: Renaming) -> list[Edit]:
         return []  # the server says better what is wrong
     words = [source[start:end] for start, end in tokens]
     here = [at for at, word in enumerate(words) if not word.startswith((b"--", b"/*"))]
-    edits = []
+    edits, bytes_before, before_this = [], 0, 0
     for before, at, after in zip([-1, *here], here, here[1:], strict=False):
         word = words[at] if words[at].startswith(b'"') else words[at].lower()
         if word in spellings and words[after] == b"." and (before < 0 or words[before] != b"."):
             start, end = tokens[at]
-            edits.append(Edit(len(source[:start].decode()), len(source[start:end].decode()), f'"{renaming.lives}"'))
+            before_this += len(source[bytes_before:start].decode())
+            bytes_before = start
+            edits.append(Edit(before_this, len(source[start:end].decode()), f'"{renaming.lives}"'))
     return edits
 
 

@@ -77,7 +77,11 @@ class Switchboard:
             self._retire(pool, "login changed")
         self._make_room()
         pool = self._pools[place.id] = Pool(
-            place, self._limits.tiers[place.tier], self._budget(place.cluster), start=self._start, emit=self._emit
+            place,
+            self._limits.tiers[place.tier],
+            self._budget(place.cluster),
+            start=self._start,
+            emit=self._emit,
         )
         return pool
 
@@ -98,7 +102,9 @@ class Switchboard:
 
     def _budget(self, cluster: str) -> Budget:
         if cluster not in self._budgets:
-            self._budgets[cluster] = Budget(self._limits.max_db_connections, evict=lambda: self._evict(cluster))
+            self._budgets[cluster] = Budget(
+                self._limits.max_db_connections, evict=lambda: self._evict(cluster)
+            )
         return self._budgets[cluster]
 
     def _evict(self, cluster: str) -> None:
@@ -153,8 +159,8 @@ class Switchboard:
         """
         try:
             async with asyncio.timeout(within_s):
-                while self._retire_all() or self._running:
-                    await asyncio.sleep(0.01)  # noqa: ASYNC110 - it ends in many places, and comes once
+                while self._retire_all() or self._running:  # noqa: ASYNC110 - it ends in many places
+                    await asyncio.sleep(0.01)
         except TimeoutError:
             await self._abandon()
             return False

@@ -18,7 +18,7 @@ from psycopg import pq
 from psycopg.pq.abc import PGconn, PGresult
 
 from pools.dial import cancel
-from pools.errors import ConnectionLost, ResponseTooLarge
+from pools.errors import ConnectionLost, DeadlineExceeded, ResponseTooLarge
 from pools.line import Line
 from pools.names import Names
 
@@ -126,13 +126,17 @@ class Wire:
         """Parse *text* anew when it is asked again."""
         self._names.forget(text, prepared=True)
 
-    async def fly(self, *, max_bytes: int) -> list[Answer]:
+    async def fly(self, *, max_bytes: int, until: float | None = None) -> list[Answer]:
         """Send what was asked for and wait for every answer, in the order of asking.
 
         One network round trip. A statement behind a failed one is skipped by the
         server and answers with status PIPELINE_ABORTED.
 
+        Args:
+            until: When to give up, on the event loop's clock. A timer of its own: `asyncio.timeout` costs four times as much.
+
         Raises:
+            DeadlineExceeded: It was not over by then. The wire is broken.
             ConnectionLost: The server hung up; whether the flight ran is unknown.
             ResponseTooLarge: The answers passed *max_bytes* on the wire. The wire is broken.
             CancelledError: The wire is broken; `close` ends what still runs.
@@ -142,6 +146,7 @@ class Wire:
             raise ConnectionLost(self._reason())
         self._max_bytes, self._reads, self._at = max_bytes, 0, 0
         self._flight = flight = self._loop.create_future()
+        timer = None if until is None else self._loop.call_at(until, self._lose, DeadlineExceeded("database"))
         landed = False
         try:
             self._conn.pipeline_sync()
@@ -151,6 +156,8 @@ class Wire:
         except psycopg.OperationalError as exc:
             raise ConnectionLost(str(exc).strip()) from exc
         finally:
+            if timer is not None:
+                timer.cancel()
             if not landed:
                 self.broken = True
             self._flight = None
@@ -249,14 +256,14 @@ class Wire:
     def _reason(self) -> str:
         return self._conn.get_error_message().strip() or "the server closed the connection"
 
-    async def roll_back(self) -> None:
+    async def roll_back(self, *, until: float | None = None) -> None:
         """End the transaction that a failed flight left open.
 
         Raises:
             ConnectionLost: As `fly`.
         """
         self.ask(b"ROLLBACK")
-        await self.fly(max_bytes=_SMALL_BYTES)
+        await self.fly(max_bytes=_SMALL_BYTES, until=until)
 
     async def close(self) -> None:
         """End the server process at the other end, and return when the server has confirmed it.

@@ -6,6 +6,7 @@ Source:
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +17,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _LOOK_AFTER_S = 0.02
+_LENGTH_DIGITS = 18
+_LINGER_S = 5.0
 
 
 class HungUp(Exception):  # noqa: N818 - as every error of ours
@@ -40,35 +43,31 @@ class Headers:
         return self._all.get(name)
 
 
-async def read_body(headers: Headers, receive: Receive, *, max_bytes: int, within_s: float) -> bytes:
+async def read_body(headers: Headers, receive: Receive, *, max_bytes: int) -> bytes:
     """The whole body.
 
     Raises:
+        BadHeader: Content-Length is no number.
         RequestTooLarge: It is, or says it is, larger than *max_bytes*.
-        BodyTooSlow: It did not come within *within_s*.
         HungUp: The caller went away in the middle of it.
     """
     length = headers.get(b"content-length")
-    if length is not None and (not length.isdigit() or len(length) > 18):
+    if length is not None and (not length.isdigit() or len(length) > _LENGTH_DIGITS):
         raise BadHeader("Content-Length", "is no number")
     if length is not None and int(length) > max_bytes:
         raise RequestTooLarge(max_bytes)
     parts: list[bytes] = []
     size, more = 0, True
-    try:
-        async with asyncio.timeout(within_s):
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise HungUp
-                part = message.get("body", b"")
-                more = message.get("more_body", False)
-                parts.append(part)
-                size += len(part)
-                if size > max_bytes:
-                    raise RequestTooLarge(max_bytes)
-    except TimeoutError as exc:
-        raise BodyTooSlow(within_s) from exc
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise HungUp
+        part = message.get("body", b"")
+        more = message.get("more_body", False)
+        parts.append(part)
+        size += len(part)
+        if size > max_bytes:
+            raise RequestTooLarge(max_bytes)
     headers.is_read = True
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -80,52 +79,85 @@ async def respond(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]
     await send({"type": "http.response.body", "body": body})
 
 
-class Absence:
-    """Ends the work inside its `async with` when the caller hangs up.
+async def dismiss(
+    receive: Receive, send: Send, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes
+) -> None:
+    """Send a whole answer to a request whose body is still on its way, and end the connection.
 
-    Costs a timer on the usual path: it begins to listen only for requests that
-    take longer than 20 ms.
+    What comes of the body meanwhile is thrown away, for 5 s at most: a connection that is
+    closed with something unread is reset, and a caller that is busy sending never sees the answer.
 
-    Attributes:
-        is_certain: The caller has hung up; the work was cancelled, and nobody waits for an answer.
+    Source:
+        RFC 9112, section 9.6.
+    """
+    framed = [*headers, (b"connection", b"close"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": framed})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_S):
+            while (await receive()).get("more_body", False):
+                pass
+    await send({"type": "http.response.body", "body": b""})
+
+
+class Attention:
+    """Ends the work inside its `with` when the caller is too slow, or gone.
+
+    Costs two timers on the usual path; it begins to listen for a hang-up only when
+    the work has taken 20 ms.
     """
 
-    __slots__ = ("_listening", "_receive", "_timer", "_work", "is_certain")
+    __slots__ = ("_listening", "_loop", "_receive", "_task", "_timer", "_why")
 
     def __init__(self, receive: Receive) -> None:
-        self.is_certain = False
         self._receive = receive
-        self._work = asyncio.timeout(None)
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(self._loop)
         self._timer: asyncio.TimerHandle | None = None
         self._listening: asyncio.Task[None] | None = None
+        self._why: Exception | None = None
 
-    async def __aenter__(self) -> Self:
-        await self._work.__aenter__()
+    def __enter__(self) -> Self:
         return self
 
-    def watch(self) -> None:
-        """From here on, with the body read, a message from the server means that the caller is gone."""
-        self._timer = asyncio.get_running_loop().call_later(_LOOK_AFTER_S, self._listen)
+    def await_body(self, within_s: float) -> None:
+        """From here on the body must come, within *within_s*."""
+        self._timer = self._loop.call_later(within_s, self._end, BodyTooSlow(within_s))
+
+    def await_answer(self) -> None:
+        """The body is here; from here on a message from the server means that the caller is gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(_LOOK_AFTER_S, self._listen)
 
     def _listen(self) -> None:
-        # Not in a task group: it only ever waits, and is cancelled in __aexit__.
-        self._listening = asyncio.get_running_loop().create_task(self._wait(), name="wait for a hang-up")
+        # Not in a task group: it only ever waits, and is cancelled in __exit__.
+        self._listening = self._loop.create_task(self._wait(), name="wait for a hang-up")
 
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.is_certain = True
-        self._work.reschedule(asyncio.get_running_loop().time())
+        self._end(HungUp())
 
-    async def __aexit__(
+    def _end(self, why: Exception) -> None:
+        # The work is suspended inside the `with`, so that is where the cancellation arrives.
+        if self._why is None and self._task is not None:
+            self._why = why
+            self._task.cancel()
+
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
+    ) -> None:
+        """Stop watching.
+
+        Raises:
+            BodyTooSlow, HungUp: That is why the work was ended.
+        """
         if self._timer is not None:
             self._timer.cancel()
         if self._listening is not None:
             self._listening.cancel()
-        try:
-            await self._work.__aexit__(kind, error, trace)
-        except TimeoutError:
-            return True
-        return False
+        if self._why is not None and self._task is not None:
+            self._task.uncancel()
+            if kind is asyncio.CancelledError:
+                raise self._why from None

@@ -94,6 +94,39 @@ class BadHeader(BadRequest):
         self.name = name
 
 
+class MalformedHttp(BadRequest):
+    """What came is no HTTP/1.1 request, so that nothing in it can be believed."""
+
+    code = "malformed-http"
+    advice = "Send HTTP/1.1; a client library, or a proxy in between, makes it wrong."
+
+    def __init__(self) -> None:
+        super().__init__("what was sent is not an HTTP/1.1 request")
+
+
+class HeadTooLarge(BadRequest):
+    """The request line and the headers together are larger than the gateway takes."""
+
+    code = "head-too-large"
+    advice = "Send fewer and shorter headers; what belongs to the query goes into the body."
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the request line and the headers are too large (max is {limit_bytes} bytes)")
+        self.limit_bytes = limit_bytes
+
+
+class HeadTooSlow(BadRequest):
+    """The headers did not arrive in time."""
+
+    code = "head-too-slow"
+    retryable = True
+    advice = "Send the headers at once; the limit is body_timeout_s."
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(f"the request's headers did not arrive within {limit_s:g} s")
+        self.limit_s = limit_s
+
+
 class Unidentified(TiergateError):
     """The request does not prove who sends it.
 

@@ -60,6 +60,8 @@ RULES: dict[type[TiergateError], Rule] = {
     edge.NestedTooDeep: Rule(400, "54001"),
     edge.TextNotStorable: Rule(400, "22021"),
     edge.EmptyStatement: Rule(400, "42601"),
+    edge.HeadTooLarge: Rule(431, "54000"),
+    edge.HeadTooSlow: Rule(408, "57014"),
     edge.Unidentified: Rule(401, "28P01"),
     edge.NoCredential: Rule(401, "28000"),
     edge.KeySetUnavailable: Rule(503, "57P03"),
@@ -104,6 +106,7 @@ _UNEXPECTED = Rule(500, "XX000", says=_OURS)
 # Whole codes first, then classes (the first two characters). 23514, 23502 and the like stay 400: the
 # values are wrong, not in conflict with others.
 _STATUS_OF_SQLSTATE = {
+    "08P01": 400,  # the one way to it here: another number of parameters than the statement has
     "23503": 409, "23505": 409, "23P01": 409,
     "25006": 405,
     "40001": 409, "40P01": 409,

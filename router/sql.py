@@ -6,8 +6,8 @@ answer. Knows nothing of cursors, keys or errors: each has a module of its own.
 """
 
 import asyncio
-import uuid
-from collections.abc import Callable
+import random
+import time
 from dataclasses import dataclass, field
 
 from pools.errors import ResponseTooLarge, StaleRoute
@@ -18,8 +18,9 @@ from registry.directory import Directory
 from registry.placement import Placement
 from router.admission import Admission, admit
 from router.answer import answer, answer_batch
-from router.asgi import Absence, Headers, HungUp, Receive, Scope, Send, read_body, respond
+from router.asgi import Attention, Headers, HungUp, Receive, Scope, Send, dismiss, read_body, respond
 from router.body import Request, read_request
+from router.cors import of_answers
 from router.errors import BadHeader, ScopeMissing
 from router.identify import Caller, Identifier
 from router.problems import problem
@@ -35,7 +36,8 @@ _ISOLATION = {
 }
 _JS_DRIVER = b"40neondatabase%2fserverless"
 _QUICK_BYTES = 64 * 1024
-_ECHOED = (b"neon-batch-isolation-level", b"neon-batch-read-only", b"neon-batch-deferrable")
+_LEVEL = b"neon-batch-isolation-level"
+_FLAGS = (b"neon-batch-read-only", b"neon-batch-deferrable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +85,8 @@ class SqlDoor:
         self._directory = directory
         self._admission = admission
         self._switchboard = switchboard
-        self._cors = [] if cors_origin is None else [(b"access-control-allow-origin", cors_origin.encode())]
+        self._cors = of_answers(cors_origin)
         self._emit = emit
-        self._now: Callable[[], float] = asyncio.get_running_loop().time
 
     def trust(self, identifier: Identifier) -> None:
         """Ask *identifier* from now on."""
@@ -94,21 +95,16 @@ class SqlDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every outcome is an answer, but for a caller that hung up."""
         headers = Headers(scope)
-        course = _Course(self._now(), str(uuid.uuid4()))
+        course = _Course(time.monotonic(), _new_id())
         deadline = Deadline(course.began + self.limits.request_timeout_s)
-        absence = Absence(receive)
         try:
-            with self._admission:
-                async with absence:
-                    body = await self._serve(headers, scope, receive, absence, course, deadline)
+            with self._admission, Attention(receive) as attention:
+                body = await self._serve(headers, scope, receive, attention, course, deadline)
         except HungUp:
             self._tell(course, "client-gone", 499)
             return
         except Exception as exc:  # noqa: BLE001 - whatever it is, the caller gets an answer and we a log line
-            await self._refuse(exc, headers, course, send)
-            return
-        if absence.is_certain:
-            self._tell(course, "client-gone", 499)
+            await self._refuse(exc, headers, course, receive, send)
             return
         await respond(send, 200, self._headers(course, b"application/json"), body)
         self._tell(course, "ok", 200)
@@ -119,7 +115,7 @@ class SqlDoor:
         Returns:
             The honest status, and the body: rows as arrays, values as text.
         """
-        course = _Course(self._now(), str(uuid.uuid4()))
+        course = _Course(time.monotonic(), _new_id())
         deadline = Deadline(course.began + self.limits.request_timeout_s)
         try:
             request = await _read(body)
@@ -134,7 +130,7 @@ class SqlDoor:
         return 200, answer(results[0], raw=True, arrays=True)
 
     async def _serve(
-        self, headers: Headers, scope: Scope, receive: Receive, absence: Absence, course: _Course, deadline: Deadline
+        self, headers: Headers, scope: Scope, receive: Receive, attention: Attention, course: _Course, deadline: Deadline
     ) -> bytes:
         raw = headers.get(b"neon-raw-text-output") == b"true"
         arrays = _wants_arrays(headers)
@@ -146,35 +142,35 @@ class SqlDoor:
         if placement is None:
             placement = await self._directory.locate(caller.tenant, deadline)
         course.placement = placement
-        course.auth_s = self._now() - course.began
+        course.auth_s = time.monotonic() - course.began
         admit(placement)
-        request = await _read(
-            await read_body(
-                headers, receive, max_bytes=self.limits.max_request_bytes, within_s=self.limits.body_timeout_s
-            )
-        )
+        attention.await_body(self.limits.body_timeout_s)
+        body = await read_body(headers, receive, max_bytes=self.limits.max_request_bytes)
+        attention.await_answer()
+        request = await _read(body)
         transaction = self._transaction(request, headers, caller, course)
-        absence.watch()
         results = await self._run(placement, transaction, course, deadline)
         modes = [arrays if mode is None else mode for mode in request.array_modes]
         if request.batch:
-            body = answer_batch(results, raw=raw, arrays=modes)
+            answered = answer_batch(results, raw=raw, arrays=modes)
         else:
-            body = answer(results[0], raw=raw, arrays=modes[0])
-        if len(body) > self.limits.max_response_bytes:
+            answered = answer(results[0], raw=raw, arrays=modes[0])
+        if len(answered) > self.limits.max_response_bytes:
             raise ResponseTooLarge(self.limits.max_response_bytes)
-        return body
+        return answered
 
     def _transaction(self, request: Request, headers: Headers, caller: Caller, course: _Course) -> Transaction:
         if not caller.scopes:
             raise ScopeMissing("read")
         read_only = "write" not in caller.scopes
-        name = headers.get(b"neon-batch-isolation-level")
+        name = headers.get(_LEVEL)
         if name is not None and name not in _ISOLATION:
             raise BadHeader("Neon-Batch-Isolation-Level", "is none of " + ", ".join(k.decode() for k in _ISOLATION))
         if not request.batch:
             return Transaction(request.statements, read_only=read_only)
-        course.headers += [(key, value) for key in _ECHOED if (value := headers.get(key)) not in (None, b"false")]
+        course.headers += [(key, b"true") for key in _FLAGS if headers.get(key) == b"true"]
+        if name is not None:
+            course.headers.append((_LEVEL, name))
         return Transaction(
             request.statements,
             _ISOLATION[name] if name is not None else None,
@@ -209,11 +205,11 @@ class SqlDoor:
         lease = Lease(self._switchboard, placement, deadline)
         try:
             async with lease:
-                began = self._now()
+                began = time.monotonic()
                 try:
                     return await lease.run(transaction, limits)
                 finally:
-                    course.database_s += self._now() - began
+                    course.database_s += time.monotonic() - began
         finally:
             course.queue_s += lease.queue_s
             course.connect_s += lease.connect_s
@@ -238,13 +234,16 @@ class SqlDoor:
             headers.append((b"tiergate-route", route_header(course.placement)))
         return headers
 
-    async def _refuse(self, error: Exception, headers: Headers, course: _Course, send: Send) -> None:
+    async def _refuse(
+        self, error: Exception, headers: Headers, course: _Course, receive: Receive, send: Send
+    ) -> None:
         refusal = problem(error, neon=headers.get(b"neon-connection-string") is not None)
         self._tell(course, refusal.outcome, refusal.honest_status, error)
         framed = [*refusal.headers, *self._headers(course, b"application/json")[1:]]
-        if not headers.is_read:
-            framed.append((b"connection", b"close"))  # what is left of the body is not waited for
-        await respond(send, refusal.status, framed, refusal.body)
+        if headers.is_read:
+            await respond(send, refusal.status, framed, refusal.body)
+        else:
+            await dismiss(receive, send, refusal.status, framed, refusal.body)
 
     def _tell(self, course: _Course, outcome: str, status: int, error: Exception | None = None) -> None:
         self._emit(
@@ -258,10 +257,19 @@ class SqlDoor:
                 queue_s=course.queue_s,
                 connect_s=course.connect_s,
                 database_s=course.database_s,
-                total_s=self._now() - course.began,
+                total_s=time.monotonic() - course.began,
                 error=error,
             )
         )
+
+
+def _new_id() -> str:
+    """A random UUID, in a quarter of the time that `uuid.uuid4` takes.
+
+    Not counted up: the difference of two would tell a caller how much the others ask.
+    """
+    digits = f"{random.getrandbits(128):032x}"  # no secret: it only has to be another one each time
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 async def _read(body: bytes) -> Request:

@@ -1,15 +1,19 @@
 """Sockets that listen, and the HTTP servers on them. We own signals and lifetimes; uvicorn only serves."""
 
+import asyncio
 import math
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from config.settings import Settings
+from router.connection import Connection
 from tiergate.errors import TiergateError
 
 _BACKLOG = 4096
@@ -81,11 +85,12 @@ class Addresses:
 class Server(uvicorn.Server):
     """uvicorn without its signal handlers, which would end the process before our own clean-up."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, head_timeout_s: Callable[[], float]) -> None:
+        """*head_timeout_s* is asked at each request how long its headers may take to arrive."""
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=cast("type[asyncio.Protocol]", partial(Connection, head_timeout_s=head_timeout_s)),
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -229,8 +229,12 @@ async def serve(
 ) -> None:
     """Serve on both addresses until `gateway.stop` is set, then drain; bounded by drain_timeout_s."""
     settings = gateway.settings
-    front = Server(build_app(gateway.door, cors_origin=settings.gateway.cors_origin))
-    back = Server(build_admin(gateway.operations, gateway.for_admin(), key=settings.admin.key))
+
+    def patience_s() -> float:
+        return gateway.door.limits.body_timeout_s
+
+    front = Server(build_app(gateway.door, cors_origin=settings.gateway.cors_origin), patience_s)
+    back = Server(build_admin(gateway.operations, gateway.for_admin(), key=settings.admin.key), patience_s)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(front.serve([addresses.gateway]), name="gateway address")
         tasks.create_task(back.serve([addresses.admin]), name="admin address")
@@ -268,7 +272,12 @@ def signals(gateway: Gateway) -> Iterator[None]:
 
 
 async def run(
-    settings: Settings, addresses: Addresses, reread: Callable[[], Settings], *, parent: int | None = None
+    settings: Settings,
+    addresses: Addresses,
+    reread: Callable[[], Settings],
+    *,
+    parent: int | None = None,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """One process's whole life, from the registry to the drain.
 
@@ -285,4 +294,4 @@ async def run(
         if parent is not None:
             loop.add_reader(parent, end_too, parent)
         with signals(gateway):
-            await serve(gateway, addresses)
+            await serve(gateway, addresses, on_ready=on_ready)

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -22,14 +23,13 @@ from pathlib import Path
 from config.changes import merged
 from config.settings import Settings
 from observe.lines import LineWriter
-from observe.logs import Log
+from observe.logs import Level, Log
 from observe.processes import forget_process, share_metrics
 from tiergate.errors import TiergateError
 from tiergate.unwrapped import unwrapped
 
 _SPAWN = multiprocessing.get_context("spawn")
-_YOUNG_S = 5.0
-_MOST_YOUNG_DEATHS = 5
+_MOST_FAILURES = 3
 _FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 5.0
 _GRACE_S = 10.0
@@ -40,13 +40,13 @@ Reread = Callable[[], Settings]
 
 
 class ChildrenDie(TiergateError):
-    """Processes end as soon as they are started."""
+    """Processes end before they serve."""
 
     code = "children-die"
     advice = "The log says why each of them ended; with `--processes 1` the error is shown directly."
 
-    def __init__(self, deaths: int) -> None:
-        super().__init__(f"{deaths} gateway processes in a row ended within {_YOUNG_S:g} s of their start")
+    def __init__(self, failures: int) -> None:
+        super().__init__(f"{failures} gateway processes in a row ended before they served")
 
 
 def serve(settings: Settings, reread: Reread) -> None:
@@ -80,22 +80,56 @@ def _serve_alone(settings: Settings, reread: Reread) -> None:
         uvloop.run(run(settings, addresses, reread))
 
 
-def _child(
-    settings: Settings, reread: Reread, sockets: tuple[socket.socket, socket.socket], parent: Connection
+def _serve_with_others(
+    settings: Settings,
+    reread: Reread,
+    sockets: tuple[socket.socket, socket.socket],
+    parent: Connection,
+    ready: Connection,
 ) -> None:
-    """A process of several: as one alone, but it also ends when its parent is gone."""
+    """A process of several: as one alone, but it says when it serves, and ends when its parent is gone."""
     import uvloop  # noqa: PLC0415
 
     from tiergate.listening import Addresses  # noqa: PLC0415
     from tiergate.service import run  # noqa: PLC0415
 
+    def tell() -> None:
+        ready.send("ready")
+
     try:
         with unwrapped():
-            uvloop.run(run(settings, Addresses(*sockets), reread, parent=parent.fileno()))
+            uvloop.run(run(settings, Addresses(*sockets), reread, parent=parent.fileno(), on_ready=tell))
     except TiergateError as error:
         with LineWriter() as lines:
             Log(lines).say("error", "process-failed", code=error.code, error=str(error), advice=error.advice)
         sys.exit(1)
+
+
+@dataclass(slots=True)
+class _Child:
+    """A process that serves, or is about to.
+
+    Attributes:
+        is_outdated: It was told to end because it started with settings that no longer hold.
+    """
+
+    process: SpawnProcess
+    ready: Connection
+    is_outdated: bool = False
+    _serves: bool = False
+
+    def serves(self) -> bool:
+        """Whether it has come so far as to answer requests."""
+        if not self._serves and self.ready.poll():
+            with contextlib.suppress(EOFError):
+                self._serves = bool(self.ready.recv())
+        return self._serves
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it *number*, if it is still there."""
+        if self.process.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
 
 
 class _Parent:
@@ -113,9 +147,9 @@ class _Parent:
         self._sockets = sockets
         self._log = log
         self._alive_read, self._alive_write = _SPAWN.Pipe(duplex=False)
-        self._children: dict[int, tuple[SpawnProcess, float]] = {}
+        self._children: dict[int, _Child] = {}
         self._due: list[float] = []
-        self._deaths = 0
+        self._failures = 0
         self._stopping = self._failed = False
 
     def run(self) -> None:
@@ -129,14 +163,16 @@ class _Parent:
             finally:
                 self._end()
         if self._failed:
-            raise ChildrenDie(self._deaths)
+            raise ChildrenDie(self._failures)
 
     def _start(self) -> None:
-        told = (self._settings, self._reread, self._sockets, self._alive_read)
-        child = _SPAWN.Process(target=_child, args=told, name="gateway")
-        child.start()
-        self._children[child.sentinel] = (child, time.monotonic())
-        self._log.say("info", "process-started", pid=child.pid)
+        ready, told_by_child = _SPAWN.Pipe(duplex=False)
+        known = (self._settings, self._reread, self._sockets, self._alive_read, told_by_child)
+        process = _SPAWN.Process(target=_serve_with_others, args=known, name="gateway")
+        process.start()
+        told_by_child.close()
+        self._children[process.sentinel] = _Child(process, ready)
+        self._log.say("info", "process-started", pid=process.pid)
 
     def _watch(self, signals: int) -> None:
         for ready in wait([*self._children, signals], self._until_next_s()):
@@ -159,50 +195,52 @@ class _Parent:
             self._reload()
 
     def _reload(self) -> None:
-        """Have the children reload; those that are started from now on begin with the new settings."""
+        """Have all children run with what the configuration says now.
+
+        One that is still on its way to serving would not hear the signal: another takes its place.
+        """
         try:
             self._settings = merged(self._settings, self._reread())
         except TiergateError as error:
             self._log.say("error", "reload-refused", error=str(error))
-        else:
-            self._tell(signal.SIGHUP)
+            return
+        for child in self._children.values():
+            if child.serves():
+                child.signal(signal.SIGHUP)
+            else:
+                child.is_outdated = True
+                child.signal(signal.SIGTERM)
 
     def _bury(self, sentinel: int) -> None:
         """Note a child's end, and when the next one is to take its place."""
-        child, started = self._children.pop(sentinel)
-        child.join()
-        forget_process(child.pid or 0)
-        self._log.say("error", "process-ended", pid=child.pid, exit_code=child.exitcode)
-        now = time.monotonic()
-        was_young = now - started < _YOUNG_S
-        self._deaths = self._deaths + 1 if was_young else 0
+        child = self._children.pop(sentinel)
+        child.process.join()
+        served = child.serves()
+        child.ready.close()
+        forget_process(child.process.pid or 0)
+        level: Level = "info" if child.is_outdated else "error"
+        self._log.say(level, "process-ended", pid=child.process.pid, exit_code=child.process.exitcode)
+        if not child.is_outdated:
+            self._failures = 0 if served else self._failures + 1
         # While another one serves we go on trying: what ails the new ones, a registry that is down for
-        # instance, may pass, and the old one can do without.
-        if self._deaths >= _MOST_YOUNG_DEATHS and not self._is_any_old(now):
+        # instance, may pass, and the one that serves can do without.
+        if self._failures >= _MOST_FAILURES and not any(other.serves() for other in self._children.values()):
             self._failed = self._stopping = True
             return
-        wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(self._deaths - 1, 10)) if was_young else 0.0
-        self._due.append(now + wait_s)
-
-    def _is_any_old(self, now: float) -> bool:
-        return any(now - started >= _YOUNG_S for _, started in self._children.values())
-
-    def _tell(self, number: signal.Signals) -> None:
-        for child, _ in self._children.values():
-            if child.pid is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child.pid, number)
+        wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(self._failures, 10)) if self._failures else 0
+        self._due.append(time.monotonic() + wait_s)
 
     def _end(self) -> None:
         """Let the children drain, and kill what has not ended by then."""
-        self._tell(signal.SIGTERM)
+        for child in self._children.values():
+            child.signal(signal.SIGTERM)
         until = time.monotonic() + self._settings.gateway.drain_timeout_s + _GRACE_S
-        for child, _ in self._children.values():
-            child.join(max(0.0, until - time.monotonic()))
-            if child.is_alive():
-                self._log.say("error", "process-killed", pid=child.pid)
-                child.kill()
-                child.join()
+        for process in [child.process for child in self._children.values()]:
+            process.join(max(0.0, until - time.monotonic()))
+            if process.is_alive():
+                self._log.say("error", "process-killed", pid=process.pid)
+                process.kill()
+                process.join()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -11,14 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    generate_private_key,
+)
+from jwt.algorithms import ECAlgorithm
 from psycopg.conninfo import make_conninfo
 
 from config.load import load
 from registry.store import open_store
 from registry.vault import Vault
+from tests.support.gateways import Serving, open_gateway
+from tests.support.http import Door, open_door
 from tests.support.postgres import server_folder
-from tiergate.tenant import TenantId
+from tiergate.tenant import TenantId, Tier
 
 _READY_S = 120.0
 _STOP_S = 60.0
@@ -92,3 +102,114 @@ async def gateway() -> AsyncIterator[Running]:
     with server_folder() as folder:
         async with open_demo(folder / "demo") as running:
             yield running
+
+
+async def superuser(running: Running, cluster: str, database: str | None = None) -> str:
+    """The libpq conninfo of a cluster's superuser, for tests that look on from behind."""
+    settings = load(running.folder / "tiergate.yaml")
+    async with open_store(settings.registry, Vault(settings.secrets.master_key)) as store:
+        known = await store.cluster(cluster)
+    return make_conninfo(
+        known.conninfo,
+        user=known.admin_user,
+        password=known.admin_password,
+        dbname=database or known.database,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """The admin API."""
+
+    client: httpx.AsyncClient
+
+    async def create_tenant(self, tier: str, **more: str) -> tuple[str, str]:
+        """A tenant by a name that nobody has, and a key of it."""
+        name = f"made-{secrets.token_hex(6)}"
+        made = await self.client.post("/tenants", json={"name": name, "tier": tier, **more})
+        assert made.is_success, made.text
+        return name, (await self.create_key(name))["key"]
+
+    async def create_key(self, tenant: str, **more: object) -> dict[str, str]:
+        """A key as the API tells it, its text under `key`."""
+        made = await self.client.post(f"/tenants/{tenant}/keys", json=more)
+        assert made.is_success, made.text
+        told: dict[str, str] = made.json()
+        return told
+
+    async def active(self) -> int:
+        """Server connections that run something now, of all pools."""
+        pools = (await self.client.get("/pools")).json()["pools"]
+        return sum(pool["active"] for pool in pools)
+
+
+@pytest.fixture(scope="session")
+async def door(gateway: Running) -> AsyncIterator[Door]:
+    """The gateway's `/sql`."""
+    async with open_door(gateway.url) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+async def operator(gateway: Running) -> AsyncIterator[Operator]:
+    """The gateway's admin API."""
+    headers = {"authorization": f"Bearer {gateway.admin_key}"}
+    async with httpx.AsyncClient(base_url=gateway.admin, headers=headers, timeout=40) as client:
+        yield Operator(client)
+
+
+@dataclass(frozen=True, slots=True)
+class Strict:
+    """Another gateway over the demo's registry, with short times, small answers and issuers of tokens.
+
+    Attributes:
+        signs: The private key of ISSUER, whose public one is in the key set under the id "k1".
+    """
+
+    serving: Serving
+    door: Door
+    signs: EllipticCurvePrivateKey
+
+
+ISSUER, SECRET_ISSUER, AUDIENCE = "https://issuer.example.com", "https://shared.example.com", "tiergate"
+SHARED_SECRET = "a secret that two parties share, of 32 bytes or more"
+DOMAIN = "db.example.com"
+ORIGIN = "https://app.example.com"
+
+
+@pytest.fixture(scope="session")
+async def strict(gateway: Running) -> AsyncIterator[Strict]:
+    """The gateway with little patience."""
+    known = load(gateway.folder / "tiergate.yaml")
+    signs = generate_private_key(SECP256R1())
+    with server_folder() as folder:
+        public = json.loads(ECAlgorithm.to_jwk(signs.public_key()))
+        (folder / "jwks.json").write_text(json.dumps({"keys": [{**public, "kid": "k1", "use": "sig"}]}))
+        changes: dict[str, object] = {
+            "secrets.master_key": known.secrets.master_key,
+            "gateway.body_timeout_s": 0.4,
+            "gateway.max_response_bytes": 65536,
+            "gateway.cors_origin": ORIGIN,
+            "gateway.domain": DOMAIN,
+            "identity.jwt": [
+                {
+                    "issuer": ISSUER,
+                    "audience": AUDIENCE,
+                    "algorithms": ["ES256"],
+                    "jwks_file": str(folder / "jwks.json"),
+                    "leeway_s": 1,
+                },
+                {
+                    "issuer": SECRET_ISSUER,
+                    "audience": AUDIENCE,
+                    "algorithms": ["HS256"],
+                    "secret": SHARED_SECRET,
+                },
+            ],
+            **{f"pools.tiers.{tier}.statement_timeout_s": 0.4 for tier in Tier},
+        }
+        async with (
+            open_gateway(folder, known.registry.url, changes) as serving,
+            open_door(serving.url) as opened,
+        ):
+            yield Strict(serving, opened, signs)

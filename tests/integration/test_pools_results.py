@@ -1,4 +1,4 @@
-"""What statements give back: rows in any number and width, fields, command tags, and the settings they ran under."""
+"""What statements give back: rows in any number and width, fields, tags, and the settings they had."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -83,7 +83,8 @@ async def test_values_come_in_postgress_own_text_form(pools: Switchboard, acme: 
     wanted = {
         "true": "t", "1.50::numeric": "1.50", "'{1,NULL}'::int[]": "{1,NULL}", "'\\x00ff'::bytea": "\\x00ff",
         "'{\"a\": 1}'::jsonb": '{"a": 1}', "'2020-01-02 03:04:05+00'::timestamptz": "2020-01-02 03:04:05+00",
-        "9223372036854775807": "9223372036854775807", "'NaN'::float8": "NaN", "'é\N{SLICE OF PIZZA}'": "é\N{SLICE OF PIZZA}",
+        "9223372036854775807": "9223372036854775807", "'NaN'::float8": "NaN",
+        "'é\N{SLICE OF PIZZA}'": "é\N{SLICE OF PIZZA}",
     }  # fmt: skip
     [result] = await run(pools, acme, "SELECT " + ", ".join(wanted))
 
@@ -132,7 +133,17 @@ async def test_writes_tell_their_tags_and_what_they_return(pools: Switchboard, a
         "TABLE replies",
     )  # fmt: skip
 
-    tags = ["INSERT 0 2", "INSERT 0 1000", "UPDATE 1", "MERGE 2", "DELETE 1000", "DELETE 0", "SELECT 3", "SELECT 2", "SELECT 0"]
+    tags = [
+        "INSERT 0 2",
+        "INSERT 0 1000",
+        "UPDATE 1",
+        "MERGE 2",
+        "DELETE 1000",
+        "DELETE 0",
+        "SELECT 3",
+        "SELECT 2",
+        "SELECT 0",
+    ]
     assert [result.command_tag for result in results] == tags
     assert results[0].fields == ()
     assert results[0].rows == []
@@ -144,13 +155,19 @@ async def test_writes_tell_their_tags_and_what_they_return(pools: Switchboard, a
 async def test_parameters_carry_any_text_and_null(pools: Switchboard, acme: Placement) -> None:
     for _ in range(3):
         [result] = await run(
-            pools, acme, Statement("SELECT $1::text, $2::int + 1, $3::text, $4::bytea", (b"'; --\xc3\xa9", b"41", None, b"\\x00"))
+            pools,
+            acme,
+            Statement(
+                "SELECT $1::text, $2::int + 1, $3::text, $4::bytea", (b"'; --\xc3\xa9", b"41", None, b"\\x00")
+            ),
         )
 
         assert result.rows == [("'; --é", "42", None, "\\x00")]
 
 
-async def test_65535_parameters_are_as_many_as_the_protocol_takes(pools: Switchboard, acme: Placement) -> None:
+async def test_65535_parameters_are_as_many_as_the_protocol_takes(
+    pools: Switchboard, acme: Placement
+) -> None:
     text = "SELECT cardinality(ARRAY[" + ",".join(f"${i}" for i in range(1, 65536)) + "]::int[])"
 
     assert await value(pools, acme, Statement(text, (b"7",) * 65535)) == "65535"
@@ -190,7 +207,8 @@ async def test_a_transaction_has_the_isolation_it_was_asked_for(
 ) -> None:
     placement = await places.create(tier)
     [result] = await run(
-        pools, placement, "SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only'),"
+        pools, placement,
+        "SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only'),"
         " current_setting('transaction_deferrable')", isolation=isolation,
     )  # fmt: skip
 
@@ -231,7 +249,9 @@ async def test_a_tenant_writes_and_reads_its_own_rows_and_no_others(
     assert result.rows == [("mine",)]
 
 
-async def test_a_statements_own_time_is_what_the_request_was_given(pools: Switchboard, acme: Placement) -> None:
+async def test_a_statements_own_time_is_what_the_request_was_given(
+    pools: Switchboard, acme: Placement
+) -> None:
     """The role's default of a minute is only for what comes before."""
     [result] = await run(
         pools, acme, "SELECT current_setting('statement_timeout')", statement_timeout_s=7, within_s=20

@@ -22,7 +22,7 @@ async def places(postgres: Cluster) -> AsyncIterator[Places]:
 @pytest.mark.parametrize("tier", Tier)
 async def test_a_warm_request_costs_one_round_trip(places: Places, tier: Tier) -> None:
     placement = await places.create(tier)
-    batches = {
+    batches: dict[str, list[str | Statement]] = {
         "a read": ["SELECT * FROM notes WHERE id = 7"],
         "a write": [Statement("INSERT INTO notes (id) VALUES ($1) ON CONFLICT DO NOTHING", (b"1",))],
         "many rows": ["SELECT repeat('x', 100) FROM generate_series(1, 2000)"],

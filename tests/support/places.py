@@ -216,5 +216,5 @@ async def sessions(admin: psycopg.AsyncConnection[TupleRow], *logins: str) -> di
 async def until(holds: Callable[[], Awaitable[bool]], *, within_s: float = 20) -> None:
     """Return once *holds* does; it is asked a few hundred times a second."""
     async with asyncio.timeout(within_s):
-        while not await holds():
-            await asyncio.sleep(0.003)  # noqa: ASYNC110 - a server tells nobody what it does
+        while not await holds():  # noqa: ASYNC110 - a server tells nobody what it does
+            await asyncio.sleep(0.003)

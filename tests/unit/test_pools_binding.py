@@ -47,7 +47,10 @@ def test_another_fact_gives_another_signature(other: Binding) -> None:
 
 
 def test_in_the_shared_place_the_rights_are_taken_after_entering() -> None:
-    assert bound().sql == b"SELECT tiergate.enter($1,$2,$3,$4,$5,$6,$7), set_config('role', 'tiergate_app', true)"
+    assert (
+        bound().sql
+        == b"SELECT tiergate.enter($1,$2,$3,$4,$5,$6,$7), set_config('role', 'tiergate_app', true)"
+    )
 
 
 @pytest.mark.parametrize("tier", [Tier.PREMIUM, Tier.GOVERNMENT])

@@ -127,7 +127,9 @@ def test_a_higher_limit_feeds_who_waits() -> None:
 
 @pytest.mark.parametrize("limit", [1, 3])
 @given(acts=st.lists(st.tuples(st.sampled_from(["need", "sate", "give"]), st.integers(0, 3)), max_size=60))
-def test_the_limit_holds_and_nobody_waits_while_a_permit_is_free(limit: int, acts: list[tuple[str, int]]) -> None:
+def test_the_limit_holds_and_nobody_waits_while_a_permit_is_free(
+    limit: int, acts: list[tuple[str, int]]
+) -> None:
     budget = Budget(limit, evict=nothing_rests)
     crowd = [Hungry(budget, needs=0) for _ in range(4)]
     for act, number in acts:

@@ -1,6 +1,7 @@
 """What the demo says when it is ready: what runs where, and lines to copy."""
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,18 @@ _NEON = "@neondatabase/serverless@1.2.0"
 
 def show(facts: Mapping[str, Any], *, as_json: bool, started_s: float, folder: str) -> None:
     """Print *facts*, the content of `demo.json`: as they are, or as a person reads them."""
-    if as_json:
-        print(json.dumps(facts), flush=True)  # noqa: T201 - the command's output
-        return
+    try:
+        if as_json:
+            print(json.dumps(facts))  # noqa: T201 - the command's output
+        else:
+            _show_people(facts, started_s, folder)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who read us has seen enough, and the demo goes on; nothing more is written, at the exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_people(facts: Mapping[str, Any], started_s: float, folder: str) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"\n[bold]Tiergate is ready[/bold] after {started_s:.1f} s.")
     console.print(f"Everything it made is in {folder}\n")
@@ -28,7 +38,6 @@ def show(facts: Mapping[str, Any], *, as_json: bool, started_s: float, folder: s
         console.print(f"[dim]# {title}[/dim]")
         print(f"{line}\n")  # noqa: T201 - not through rich: what is copied must stay as it is
     console.print("Ctrl-C stops everything. Started again, the data are still there; --fresh begins anew.")
-    sys.stdout.flush()
 
 
 def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
