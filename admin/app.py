@@ -16,38 +16,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from admin.acts import Acts, tenant_of
 from admin.answers import JsonAnswer
 from admin.gate import KeyGate, actor_of, read_limited
 from admin.operations import Operations
 from admin.problems import on_no_route, on_refusal, on_surprise
-from admin.shapes import (
-    Json,
-    NewCluster,
-    NewKey,
-    NewTenant,
-    Nothing,
-    Page,
-    Statement,
-    audit_json,
-    cluster_json,
-    key_json,
-    read_body,
-    read_query,
-    tenant_json,
-)
-from registry.errors import RegistryFailed, RegistryUnavailable, UnknownTenant
-from tiergate.deadline import Deadline
+from admin.shapes import Nothing, Statement, read_body
+from registry.errors import RegistryFailed, RegistryUnavailable
 from tiergate.errors import TiergateError
-from tiergate.tenant import TenantId, tenant_id
+from tiergate.tenant import TenantId
 
 T = TypeVar("T")
 
-WORK_S = 60.0
-"""For one act, however many clusters are slow; the caller may ask again."""
-
 _SHORTEST_KEY = 16
 _GONE = 499
-_CREATED = 201
 _NOT_READY = 503
 
 
@@ -81,7 +63,7 @@ def build_admin(operations: Operations, gateway: Gateway, *, key: str) -> Starle
     if len(key) < _SHORTEST_KEY:
         msg = f"an admin key has at least {_SHORTEST_KEY} characters"
         raise ValueError(msg)
-    acts, state = _Acts(operations), _State(operations, gateway)
+    acts, state = Acts(operations), _State(operations, gateway)
     return Starlette(
         routes=[
             Route("/metrics", state.metrics),
@@ -93,6 +75,7 @@ def build_admin(operations: Operations, gateway: Gateway, *, key: str) -> Starle
             Route("/clusters", acts.list_clusters),
             Route("/clusters", acts.add_cluster, methods=["POST"]),
             Route("/clusters/{name}", acts.show_cluster),
+            Route("/clusters/{name}/address", acts.set_address, methods=["PUT"]),
             Route("/tenants", acts.list_tenants),
             Route("/tenants", acts.create_tenant, methods=["POST"]),
             Route("/tenants/{name}", acts.show_tenant),
@@ -106,103 +89,6 @@ def build_admin(operations: Operations, gateway: Gateway, *, key: str) -> Starle
         middleware=[Middleware(KeyGate, key=key)],
         exception_handlers={TiergateError: on_refusal, HTTPException: on_no_route, Exception: on_surprise},
     )
-
-
-class _Acts:
-    """Routes that change or show what the registry keeps."""
-
-    def __init__(self, operations: Operations) -> None:
-        self._operations = operations
-
-    async def list_clusters(self, request: Request) -> Response:
-        page = read_query(Page, request.query_params)
-        found = [each for each in await self._operations.clusters() if each.name > page.after]
-        return _page("clusters", found, page.limit, cluster_json, lambda each: each.name)
-
-    async def add_cluster(self, request: Request) -> Response:
-        asked = read_body(NewCluster, await read_limited(request))
-        added = await self._operations.add_cluster(
-            asked.name,
-            asked.tier,
-            asked.dsn,
-            region=asked.region,
-            actor=actor_of(request),
-            deadline=Deadline.after(WORK_S),
-        )
-        warnings = [
-            f"database {name!r} on that server lets every login in, tenants' logins too: close it to PUBLIC"
-            for name in added.open_databases
-        ]
-        return JsonAnswer({**cluster_json(added.cluster), "warnings": warnings}, _CREATED)
-
-    async def show_cluster(self, request: Request) -> Response:
-        return JsonAnswer(cluster_json(await self._operations.cluster(request.path_params["name"])))
-
-    async def list_tenants(self, request: Request) -> Response:
-        page = read_query(Page, request.query_params)
-        # One more than is shown tells whether there are more.
-        found = await self._operations.tenants(limit=page.limit + 1, after=page.after, tier=page.tier)
-        return _page("tenants", found, page.limit, tenant_json, lambda each: each.name)
-
-    async def create_tenant(self, request: Request) -> Response:
-        asked = read_body(NewTenant, await read_limited(request))
-        made = await self._operations.create_tenant(
-            TenantId(asked.name),
-            asked.tier,
-            region=asked.region,
-            cluster=asked.cluster,
-            actor=actor_of(request),
-            deadline=Deadline.after(WORK_S),
-        )
-        return JsonAnswer(tenant_json(made), _CREATED)
-
-    async def show_tenant(self, request: Request) -> Response:
-        return JsonAnswer(tenant_json(await self._operations.tenant(_tenant(request))))
-
-    async def suspend(self, request: Request) -> Response:
-        read_body(Nothing, await read_limited(request))
-        done = await self._operations.suspend(
-            _tenant(request), actor=actor_of(request), deadline=Deadline.after(WORK_S)
-        )
-        return JsonAnswer({**tenant_json(done.tenant), "drained": done.is_drained})
-
-    async def resume(self, request: Request) -> Response:
-        read_body(Nothing, await read_limited(request))
-        done = await self._operations.resume(
-            _tenant(request), actor=actor_of(request), deadline=Deadline.after(WORK_S)
-        )
-        return JsonAnswer(tenant_json(done))
-
-    async def list_keys(self, request: Request) -> Response:
-        page = read_query(Page, request.query_params)
-        found = await self._operations.keys(_tenant(request))
-        names = [known.credential.id for known in found]
-        begin = names.index(page.after) + 1 if page.after in names else 0
-        return _page("keys", found[begin:], page.limit, key_json, lambda each: each.credential.id)
-
-    async def create_key(self, request: Request) -> Response:
-        asked = read_body(NewKey, await read_limited(request))
-        made = await self._operations.create_key(
-            _tenant(request),
-            asked.scopes,
-            note=asked.note,
-            expires_at=asked.expires_at,
-            replaces=asked.replaces,
-            overlap_s=asked.overlap_s,
-            actor=actor_of(request),
-        )
-        return JsonAnswer({**key_json(made.known), "key": made.text}, _CREATED)
-
-    async def revoke_key(self, request: Request) -> Response:
-        key_id = request.path_params["id"]
-        await self._operations.revoke_key(key_id, actor=actor_of(request))
-        return JsonAnswer({"id": key_id, "state": "revoked"})
-
-    async def audit(self, request: Request) -> Response:
-        page = read_query(Page, request.query_params)
-        before = int(page.after) if page.after.isascii() and page.after.isdecimal() else None
-        found = await self._operations.audit(limit=page.limit + 1, before=before)
-        return _page("entries", found, page.limit, audit_json, lambda each: str(each.id))
 
 
 class _State:
@@ -234,7 +120,7 @@ class _State:
         return JsonAnswer({name: list(done.get(name, ())) for name in ("applied", "needs_restart")})
 
     async def sql(self, request: Request) -> Response:
-        tenant = _tenant(request)
+        tenant = tenant_of(request)
         body = await read_limited(request)
         read_body(Statement, body)
         await self._operations.tenant(tenant)  # says so when there is none
@@ -245,28 +131,6 @@ class _State:
             return Response(status_code=_GONE)
         status, answer = done
         return Response(answer, status, {"cache-control": "no-store"}, "application/json")
-
-
-def _tenant(request: Request) -> TenantId:
-    """The tenant in the path.
-
-    Raises:
-        UnknownTenant: No tenant can have that name.
-    """
-    name = request.path_params["name"]
-    tenant = tenant_id(name)
-    if tenant is None:
-        raise UnknownTenant(name)
-    return tenant
-
-
-def _page(
-    member: str, found: Sequence[T], limit: int, as_json: Callable[[T], Json], name: Callable[[T], str]
-) -> Response:
-    """The first *limit* of what was found, and what to go on after when there is more."""
-    shown = found[:limit]
-    further = name(shown[-1]) if len(found) > limit else None
-    return JsonAnswer({member: [as_json(each) for each in shown], "next": further})
 
 
 async def _unless_gone(request: Request, work: Awaitable[T]) -> T | None:

@@ -5,16 +5,26 @@ point: what was done is kept, and the rest is taken up. What was refused is writ
 into the audit too.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from admin.dsn import Dsn, is_same_address, read_dsn
 from admin.keys import Keys
 from fleet.access import ClusterAccess
+from fleet.application import Applied
 from fleet.fence import FenceState
+from fleet.identity import recognize
 from fleet.provision import Provisioner
-from registry.errors import ClusterExists, UnknownCluster, UnknownTenant, WrongState
+from registry.errors import (
+    BadCluster,
+    ClusterExists,
+    UnknownCluster,
+    UnknownTenant,
+    WrongState,
+    differences,
+)
 from registry.placement import Placement, TenantState
 from registry.records import Cluster, PlaceState, Tenant
+from registry.rows.clusters import SHARED_LOGIN
 from registry.store import Store
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId, Tier
@@ -26,10 +36,24 @@ class ClusterAdded:
 
     Attributes:
         open_databases: Other databases on that server which any login may still enter.
+        made_anew: The schema of the shared tables, if it was gone and is empty now.
     """
 
     cluster: Cluster
     open_databases: tuple[str, ...]
+    made_anew: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TenantCreated:
+    """A tenant that is served.
+
+    Attributes:
+        was_there: Whether it was served already, and nothing was done.
+    """
+
+    tenant: Tenant
+    was_there: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +88,21 @@ class Operations(Keys):
     ) -> ClusterAdded:
         """Take a cluster in and make it ready for tenants of *tier*.
 
-        Asked again with the same address it makes ready what is not; a new login or password of the
-        administrator is taken over.
+        Asked again with the same address it makes ready what is not, and mends what went missing on the
+        server since; a new login or password of the administrator is taken over.
 
         Raises:
             BadCluster: The DSN is not understood.
             ClusterExists: The name stands for another cluster.
+            ClusterTaken: The database is another cluster's, or another registry's; nothing was changed.
         """
         target = read_dsn(dsn)
         async with self._witnessed(actor, "cluster.add", name):
             known = await self._known(name, tier, region, target)
-            access = ClusterAccess(name, target.conninfo, target.database, target.user, target.password)
+            access = await self._access(name, target)
+            gate = SHARED_LOGIN if tier is Tier.STANDARD else None
             # The server comes first: one that cannot be used never gets into the registry.
-            others = await self._provisioner.prepare_cluster(access, tier, deadline)
+            prepared = await self._provisioner.prepare_cluster(access, tier, deadline, gate=gate)
             added = await self._store.add_cluster(
                 name,
                 tier,
@@ -99,8 +125,32 @@ class Operations(Keys):
                     admin_password=target.password,
                     actor=actor,
                 )
-            await self._prepare_shared(added, actor=actor, deadline=deadline)
-            return ClusterAdded(added, others)
+            made_anew = await self._prepare_shared(added, actor=actor, deadline=deadline, mends=True)
+            return ClusterAdded(added, prepared.open_databases, made_anew)
+
+    async def set_address(self, name: str, dsn: str, *, actor: str, deadline: Deadline) -> Cluster:
+        """The same cluster answers elsewhere from now on, or to another administrator.
+
+        What answers there is asked first whether it is that cluster; nothing on it is changed.
+
+        Raises:
+            BadCluster: The DSN is not understood, or names another database.
+            UnknownCluster: There is none of that name.
+            WrongServer, ClusterTaken: What answers there is not that cluster.
+        """
+        target = read_dsn(dsn)
+        async with self._witnessed(actor, "cluster.set-address", name):
+            known = await self._store.cluster(name)
+            if target.database != known.database:
+                raise BadCluster(f"the DSN must give database {known.database!r}, which cannot change")
+            await recognize(await self._access(name, target), deadline)
+            return await self._store.set_cluster_address(
+                name,
+                conninfo=target.conninfo,
+                admin_user=target.user,
+                admin_password=target.password,
+                actor=actor,
+            )
 
     async def clusters(self) -> list[Cluster]:
         """All clusters, by name."""
@@ -123,24 +173,26 @@ class Operations(Keys):
         cluster: str | None,
         actor: str,
         deadline: Deadline,
-    ) -> Tenant:
-        """Take a tenant in, make its place, and serve it.
+    ) -> TenantCreated:
+        """Take a tenant in, make its place, and serve it. Again is no harm.
 
         Raises:
-            TenantExists: The name is taken.
+            TenantExists: The name stands for another tenant, or for a suspended one.
             UnknownCluster, WrongTier, ResidencyViolated, NoCluster: There is nowhere to put it.
         """
         async with self._witnessed(actor, "tenant.create", name):
             placement = await self._store.create_tenant(
                 name, tier, application_schema=self._schema, actor=actor, region=region, cluster=cluster
             )
+            if placement.state is TenantState.ACTIVE:
+                return TenantCreated(await self._store.tenant(name), was_there=True)
             home = await self._store.cluster(placement.place.cluster)
             await self._prepare_shared(home, actor=actor, deadline=deadline)
             await self._provisioner.create(_access(home), placement, deadline)
             if tier is not Tier.STANDARD:
                 await self._store.mark_place_ready(placement.place.id, actor=actor)
             await self._store.activate(name, actor=actor)
-            return await self._store.tenant(name)
+            return TenantCreated(await self._store.tenant(name), was_there=False)
 
     async def tenants(self, *, limit: int, after: str = "", tier: Tier | None = None) -> list[Tenant]:
         """Tenants by name, from the first one after *after*."""
@@ -185,21 +237,43 @@ class Operations(Keys):
             known = await self._store.cluster(name)
         except UnknownCluster:
             return None
-        is_same = (known.tier, known.region, known.database) == (tier, region, target.database)
-        if not is_same or not is_same_address(known.conninfo, target.conninfo):
-            raise ClusterExists(name)
+        differs = differences(
+            ("tier", known.tier, tier), ("region", known.region, region),
+            ("database", known.database, target.database),
+        )  # fmt: skip
+        if not differs and not is_same_address(known.conninfo, target.conninfo):
+            differs = f"its address is {known.conninfo}, not {target.conninfo}"
+        if differs:
+            raise ClusterExists(name, differs)
         return known
 
-    async def _prepare_shared(self, cluster: Cluster, *, actor: str, deadline: Deadline) -> None:
-        """Make the place that a standard cluster's tenants share, unless it is made."""
-        if cluster.tier is not Tier.STANDARD:
-            return
-        for shared in await self._store.places(cluster.name):
-            if shared.state is PlaceState.PREPARING:
-                await self._provisioner.prepare_cluster(
-                    _access(cluster), cluster.tier, deadline, shared=shared.place
+    async def _prepare_shared(
+        self, cluster: Cluster, *, actor: str, deadline: Deadline, mends: bool = False
+    ) -> str | None:
+        """Make the place that a standard cluster's tenants share, unless it is made.
+
+        Args:
+            mends: Look at one that is made, too, and put back what is missing.
+
+        Returns:
+            The schema, if it was gone and was made anew.
+        """
+        made_anew = None
+        for shared in await self._store.places(cluster.name) if cluster.tier is Tier.STANDARD else ():
+            if mends or shared.state is PlaceState.PREPARING:
+                access = replace(_access(cluster), registry=await self._store.fingerprint())
+                prepared = await self._provisioner.prepare_cluster(
+                    access, cluster.tier, deadline, shared=shared.place
                 )
                 await self._store.mark_place_ready(shared.place.id, actor=actor)
+                if prepared.applied is Applied.MADE_ANEW:
+                    made_anew = shared.place.schema
+        return made_anew
+
+    async def _access(self, name: str, target: Dsn) -> ClusterAccess:
+        """The way to a cluster as an operator gave it, in the name of this registry."""
+        registry = await self._store.fingerprint()
+        return ClusterAccess(name, target.conninfo, target.database, target.user, target.password, registry)
 
     async def _made(self, name: TenantId, wanted: str) -> tuple[Placement, ClusterAccess]:
         """Where a tenant lives whose place is made."""

@@ -34,6 +34,8 @@ _STATUS: dict[type[TiergateError], int] = {
     fleet.ProvisioningFailed: 502,
     fleet.NotSuperuser: 409,
     fleet.ClusterUnfit: 409,
+    fleet.ClusterTaken: 409,
+    fleet.WrongServer: 409,
     fleet.ContextKeyConflict: 409,
     fleet.PlaceTaken: 409,
     fleet.ApplicationInvalid: 409,

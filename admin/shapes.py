@@ -55,6 +55,12 @@ class NewCluster(_Shape):
     dsn: Annotated[str, Field(min_length=1, max_length=8192, repr=False)]
 
 
+class NewAddress(_Shape):
+    """`PUT /clusters/{name}/address`."""
+
+    dsn: Annotated[str, Field(min_length=1, max_length=8192, repr=False)]
+
+
 class NewTenant(_Shape):
     """`POST /tenants`."""
 

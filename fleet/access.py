@@ -38,6 +38,7 @@ class ClusterAccess:
     Attributes:
         conninfo: libpq keyword/value string or URL with host, port and TLS.
         database: Where the cluster's own tenants live; for a government cluster, where we enter.
+        registry: Fingerprint of the registry that keeps the cluster; only that one arranges things there.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ClusterAccess:
     database: str
     user: str
     password: str = field(repr=False)
+    registry: str = ""
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ The files say what every tenant has, and name no schema; so the same files serve
 
 import hashlib
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import psycopg
@@ -15,6 +16,14 @@ from fleet.cluster import lock
 from fleet.errors import ApplicationChanged, ApplicationInvalid, PlaceTaken
 from fleet.identifier import quote_identifier
 from fleet.roles import OWNER
+
+
+class Applied(StrEnum):
+    """What became of a schema."""
+
+    MADE = "made"
+    MADE_ANEW = "made anew"
+    KEPT = "kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,41 +74,48 @@ def _read(path: Path) -> str:
 
 async def apply(
     connection: Connection, cluster: ClusterAccess, schema: str, application: ApplicationSql, serves: str
-) -> bool:
+) -> Applied:
     """Make *schema* with the application's tables, and let role *serves* use them; inside a transaction.
 
     All or nothing, as the caller's transaction goes. Files run as tiergate_owner inside a function that
     is bound to it: there the server refuses COMMIT, RESET ROLE and a search_path that outlives the file.
 
     Returns:
-        Whether anything was done: a schema made from the same files is left alone.
+        Whether it was kept, since it was made from the same files: then only rules and grants that went
+        missing are put back. Made anew, without rows, is what somebody dropped.
 
     Raises:
         ApplicationInvalid: A file does not run, or makes what breaks the rule.
         ApplicationChanged: The schema was made from other files.
-        PlaceTaken: Another role owns a schema of that name.
+        PlaceTaken: Another role owns a schema of that name, or it holds tables that are not recorded.
     """
     await lock(connection, f"application {schema}")
     database = connection.info.dbname
     cursor = await connection.execute(
         "SELECT checksum FROM tiergate.application WHERE schema_name = %s", (schema,)
     )
-    if (row := await cursor.fetchone()) is not None:
+    row = await cursor.fetchone()
+    is_there = await _open_schema(connection, cluster, schema, serves)
+    if row is not None and is_there:
         if row[0] != application.checksum:
             raise ApplicationChanged(cluster.name, database, schema)
-        return False
-    await _open_schema(connection, cluster, schema, serves)
+        await _protect_tables(connection, schema, serves)
+        return Applied.KEPT
+    if is_there:
+        await _refuse_strange(connection, cluster, schema)
     await _run_files(connection, schema, application)
     await _refuse_unsafe(connection, schema)
     await _protect_tables(connection, schema, serves)
     await connection.execute(
-        "INSERT INTO tiergate.application (schema_name, checksum) VALUES (%s, %s)",
+        "INSERT INTO tiergate.application (schema_name, checksum) VALUES (%s, %s) ON CONFLICT (schema_name)"
+        " DO UPDATE SET checksum = excluded.checksum, applied_at = excluded.applied_at",
         (schema, application.checksum),
     )
-    return True
+    return Applied.MADE if row is None else Applied.MADE_ANEW
 
 
-async def _open_schema(connection: Connection, cluster: ClusterAccess, schema: str, serves: str) -> None:
+async def _open_schema(connection: Connection, cluster: ClusterAccess, schema: str, serves: str) -> bool:
+    """Make the schema and open it; whether it was there."""
     cursor = await connection.execute(
         "SELECT nspowner::regrole::text, nspowner = %s::regrole FROM pg_namespace WHERE nspname = %s",
         (OWNER, schema),
@@ -112,6 +128,16 @@ async def _open_schema(connection: Connection, cluster: ClusterAccess, schema: s
         f"REVOKE ALL ON SCHEMA {name} FROM PUBLIC;"
         f"GRANT USAGE ON SCHEMA {name} TO {quote_identifier(serves)}".encode()
     )
+    return row is not None
+
+
+async def _refuse_strange(connection: Connection, cluster: ClusterAccess, schema: str) -> None:
+    cursor = await connection.execute(
+        "SELECT FROM pg_class WHERE relnamespace = to_regnamespace(%s) AND relkind IN ('r', 'p') LIMIT 1",
+        (quote_identifier(schema),),
+    )
+    if await cursor.fetchone() is not None:
+        raise PlaceTaken(cluster.name, f"schema {schema!r}", "it holds tables that no tiergate.application tells of")
 
 
 async def _run_files(connection: Connection, schema: str, application: ApplicationSql) -> None:
@@ -167,25 +193,35 @@ async def _refuse_unsafe(connection: Connection, schema: str) -> None:
 
 
 _TABLES = """
-SELECT c.oid::regclass::text, c.relname, c.relkind = 'v',
+SELECT c.oid::regclass::text, c.relname,
+    c.relkind = 'v' OR c.relrowsecurity AND c.relforcerowsecurity AND 2 = (
+        SELECT count(*) FROM pg_policy
+        WHERE polrelid = c.oid AND polname = CASE WHEN polpermissive THEN 'tiergate_access' ELSE 'tiergate_tenant' END),
+    has_table_privilege(%(serves)s, c.oid, 'DELETE') AND NOT EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND NOT (
+            has_column_privilege(%(serves)s, c.oid, attnum, 'SELECT')
+            AND has_column_privilege(%(serves)s, c.oid, attnum, 'INSERT')
+            AND (attname = 'tenant_id' OR has_column_privilege(%(serves)s, c.oid, attnum, 'UPDATE')))),
     (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
      WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
     (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
      WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attname <> 'tenant_id')
-FROM pg_class AS c WHERE relnamespace = to_regnamespace(%s) AND relkind IN ('r', 'p', 'v') ORDER BY c.oid
+FROM pg_class AS c WHERE relnamespace = to_regnamespace(%(schema)s) AND relkind IN ('r', 'p', 'v') ORDER BY c.oid
 """
 
 
 async def _protect_tables(connection: Connection, schema: str, serves: str) -> None:
-    """Force the rule on every table, then grant by column.
+    """Force the rule on every table, then grant by column; what is so already is left alone, unlocked.
 
     By column, since that keeps system columns (others' transaction ids, row addresses) out of reach and a
     row with its tenant. Never TRUNCATE, REFERENCES or TRIGGER: the first ignores policies, the others plant.
     """
-    cursor = await connection.execute(_TABLES, (quote_identifier(schema),))
-    for table, name, is_view, columns, without_tenant in await cursor.fetchall():
-        if not is_view:
+    cursor = await connection.execute(_TABLES, {"schema": quote_identifier(schema), "serves": serves})
+    for table, name, is_ruled, is_granted, columns, without_tenant in await cursor.fetchall():
+        if not is_ruled:
             await _protect(connection, table, name)
+        if is_granted:
+            continue
         update = f", UPDATE ({without_tenant})" if without_tenant else ""
         await connection.execute(
             f"GRANT SELECT ({columns}), INSERT ({columns}){update}, DELETE ON TABLE {table}"

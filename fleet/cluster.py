@@ -12,6 +12,7 @@ from fleet import roles
 from fleet.access import FLEET_LOCKS, ClusterAccess, Connection, bounded, open_admin
 from fleet.errors import ContextKeyConflict
 from fleet.identifier import quote_literal
+from fleet.identity import claim, refuse_shared_gate, refuse_taken
 from registry.placement import Place
 from tiergate.deadline import Deadline
 from tiergate.tenant import Tier
@@ -19,18 +20,23 @@ from tiergate.tenant import Tier
 _BLOCK_BYTES = 64
 
 
-async def prepare(cluster: ClusterAccess, tier: Tier, deadline: Deadline) -> tuple[str, ...]:
+async def prepare(
+    cluster: ClusterAccess, tier: Tier, deadline: Deadline, *, gate: str | None = None
+) -> tuple[str, ...]:
     """Make the roles, close the databases to PUBLIC, and lay the data plane.
 
     A government cluster's own database holds no tenant, so no data plane goes there.
+
+    Args:
+        gate: The login that the cluster's tenants will share, on the standard tier.
 
     Returns:
         Other databases of that server, which PUBLIC may still connect to: any login of ours
         can enter them, so they should be closed or moved elsewhere.
 
     Raises:
-        ClusterUnreachable, NotSuperuser, ClusterUnfit, ProvisioningTimeout, ProvisioningFailed:
-            See fleet/errors.py.
+        ClusterTaken, ClusterUnreachable, NotSuperuser, ClusterUnfit, ProvisioningTimeout,
+            ProvisioningFailed: See fleet/errors.py.
     """
     async with (
         bounded(cluster, "be prepared", deadline),
@@ -38,7 +44,12 @@ async def prepare(cluster: ClusterAccess, tier: Tier, deadline: Deadline) -> tup
     ):
         async with admin.transaction():
             await roles.lock_server(admin)
+            is_ours = await refuse_taken(admin, cluster)
+            if gate is not None:
+                await refuse_shared_gate(admin, cluster, gate)
             await roles.prepare_groups(admin, cluster.name, tier)
+            if not is_ours:
+                await claim(admin, cluster)
             others = await roles.close_databases(admin, cluster.database, "postgres", "template1")
         if tier is not Tier.GOVERNMENT:
             await lay_data_plane(admin)
@@ -52,22 +63,22 @@ async def prepare(cluster: ClusterAccess, tier: Tier, deadline: Deadline) -> tup
 async def lay_data_plane(connection: Connection) -> bool:
     """Lay schema tiergate and the hardened catalog in the database connected to, unless they are there.
 
-    What was laid is marked on the schema, so that a start with nothing to do takes no lock that
-    requests would wait for.
+    What was laid is marked on the schema, with a number for the state it left, so that nothing is
+    done, and no lock taken that requests would wait for, unless a version changed or something is gone.
 
     Returns:
         Whether anything was done.
     """
-    mark = f"tiergate data plane {_checksum(connection.info.server_version // 10000)}"
-    if await _mark(connection) == mark:
+    if await _mark(connection) == await _meant_mark(connection):
         return False
     async with connection.transaction():
         await lock(connection, "data plane")
-        if await _mark(connection) == mark:
+        if await _mark(connection) == await _meant_mark(connection):
             return False
         for name in ("tiergate.sql", "harden.sql"):
             await connection.execute(_sql(name).encode())
-        await connection.execute(f"COMMENT ON SCHEMA tiergate IS {quote_literal(mark)}".encode())
+        mark = quote_literal(await _meant_mark(connection))
+        await connection.execute(f"COMMENT ON SCHEMA tiergate IS {mark}".encode())
     return True
 
 
@@ -108,6 +119,13 @@ async def _mark(connection: Connection) -> str | None:
     )
     row = await cursor.fetchone()
     return row[0] if row else None
+
+
+async def _meant_mark(connection: Connection) -> str:
+    """What the mark says when the data plane is as we lay it, in the state it is in now."""
+    cursor = await connection.execute(_sql("state.sql").encode())
+    state = (await cursor.fetchone() or ("",))[0]
+    return f"tiergate data plane {_checksum(connection.info.server_version // 10000)} {state}"
 
 
 @cache

@@ -41,6 +41,36 @@ class ClusterUnfit(TiergateError):
         self.why = why
 
 
+class ClusterTaken(TiergateError):
+    """A database or server is in use already, as another cluster or by another registry."""
+
+    code = "cluster-taken"
+    advice = (
+        "Nothing was changed. Use the cluster that is there, or another database; two standard clusters need "
+        "two servers. If the other cluster is given up, drop its database and make it again, empty."
+    )
+
+    def __init__(self, cluster: str, why: str) -> None:
+        super().__init__(f"this cannot become cluster {cluster!r}: {why}")
+        self.cluster = cluster
+        self.why = why
+
+
+class WrongServer(TiergateError):
+    """What answers at an address is not the cluster that is meant."""
+
+    code = "wrong-server"
+    advice = (
+        "Nothing was changed. Give the address where the cluster's database is, or restore it there first, "
+        "with its schema tiergate."
+    )
+
+    def __init__(self, cluster: str, database: str) -> None:
+        super().__init__(f"database {database!r} at that address is not that of cluster {cluster!r}")
+        self.cluster = cluster
+        self.database = database
+
+
 class ContextKeyConflict(TiergateError):
     """A database knows another context key under our number."""
 
@@ -90,8 +120,8 @@ class ApplicationChanged(TiergateError):
 
     code = "application-changed"
     advice = (
-        "Changing tables that exist needs migrations, which tiergate does not have yet: put the files back, "
-        "or drop the schema and its row in tiergate.application to begin anew, losing its rows."
+        "Changing tables that exist needs migrations, which tiergate does not have yet. Put the files back and "
+        "start the gateway again; or lose the rows: drop the schema with CASCADE, then repeat the same command."
     )
 
     def __init__(self, cluster: str, database: str, schema: str) -> None:

@@ -4,17 +4,32 @@ Whatever is killed at any step is completed by the same call again. The registry
 placement before, and calls the tenant active after; nothing here knows of the registry.
 """
 
+from dataclasses import dataclass
 from typing import assert_never
 
 from fleet import roles
 from fleet.access import FLEET_LOCKS, ClusterAccess, Connection, bounded, open_admin
-from fleet.application import ApplicationSql, apply
+from fleet.application import ApplicationSql, Applied, apply
 from fleet.cluster import lay_data_plane, lock, prepare, put_context_key
 from fleet.fence import FenceChange, FenceState, change_fence, insert_fence
 from fleet.identifier import quote_identifier
+from fleet.identity import refuse_shared_gate
 from registry.placement import Place, Placement
 from tiergate.deadline import Deadline
 from tiergate.tenant import Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A cluster that is ready for tenants.
+
+    Attributes:
+        open_databases: Other databases of that server that any login of ours may connect to.
+        applied: What became of the shared tables; None where there are none.
+    """
+
+    open_databases: tuple[str, ...]
+    applied: Applied | None = None
 
 
 class Provisioner:
@@ -28,27 +43,33 @@ class Provisioner:
         self._application = application
 
     async def prepare_cluster(
-        self, cluster: ClusterAccess, tier: Tier, deadline: Deadline, *, shared: Place | None = None
-    ) -> tuple[str, ...]:
-        """Make a cluster ready for tenants of *tier*: once when it is added, and at any start.
+        self,
+        cluster: ClusterAccess,
+        tier: Tier,
+        deadline: Deadline,
+        *,
+        shared: Place | None = None,
+        gate: str | None = None,
+    ) -> Prepared:
+        """Make a cluster ready for tenants of *tier*, or mend what went missing since.
 
         Args:
             shared: The place that all tenants of a standard cluster share; none on other tiers.
-
-        Returns:
-            Other databases of that server that any login of ours may connect to; see `prepare`.
+            gate: The login of that place, when the place itself is not known yet.
 
         Raises:
+            ClusterTaken: It is another cluster's; nothing was changed.
             ContextKeyConflict, ApplicationInvalid, ApplicationChanged, PlaceTaken: See fleet/errors.py.
         """
-        others = await prepare(cluster, tier, deadline)
-        if shared is not None:
-            async with (
-                bounded(cluster, "make the shared tables", deadline),
-                open_admin(cluster, shared.database, deadline) as admin,
-            ):
-                await self._make_shared(cluster, admin, shared)
-        return others
+        gate = shared.login if shared is not None else gate
+        others = await prepare(cluster, tier, deadline, gate=gate)
+        if shared is None:
+            return Prepared(others)
+        async with (
+            bounded(cluster, "make the shared tables", deadline),
+            open_admin(cluster, shared.database, deadline) as admin,
+        ):
+            return Prepared(others, await self._make_shared(cluster, admin, shared))
 
     async def create(self, cluster: ClusterAccess, placement: Placement, deadline: Deadline) -> None:
         """Make the tenant's place, where it does not share one, and let the tenant in.
@@ -101,9 +122,11 @@ class Provisioner:
             drain_ms = max(1, int(1000 * min(drain_s, deadline.left_s() / 2)))
             return await change_fence(admin, placement, state, drain_ms)
 
-    async def _make_shared(self, cluster: ClusterAccess, admin: Connection, place: Place) -> None:
+    async def _make_shared(self, cluster: ClusterAccess, admin: Connection, place: Place) -> Applied:
         async with admin.transaction():
             await roles.lock_server(admin)
+            await refuse_shared_gate(admin, cluster, place.login)
+            await put_context_key(admin, cluster.name, place)
             login = roles.Login(place.login, place.password, roles.APP, inherits=False)
             await roles.put_login(admin, cluster.name, login)
             await roles.put_session(admin, place.login, place.database, place.schema)
@@ -114,8 +137,7 @@ class Provisioner:
                 f" TO {quote_identifier(place.login)}".encode()
             )
         async with admin.transaction():
-            await put_context_key(admin, cluster.name, place)
-            await apply(admin, cluster, place.schema, self._application, roles.APP)
+            return await apply(admin, cluster, place.schema, self._application, roles.APP)
 
     async def _make_schema(self, cluster: ClusterAccess, admin: Connection, placement: Placement) -> None:
         """A schema, its login and its fence in one transaction: there is no half of it."""

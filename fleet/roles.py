@@ -137,20 +137,21 @@ async def put_session(connection: Connection, login: str, database: str, schema:
 
 
 async def close_databases(connection: Connection, *databases: str) -> tuple[str, ...]:
-    """Take from PUBLIC the right to connect to these databases, where they exist.
+    """Take from PUBLIC every right to these databases, where they exist.
 
     Returns:
         The other databases that PUBLIC may still connect to.
     """
     cursor = await connection.execute(
-        "SELECT datname FROM pg_database WHERE datallowconn AND EXISTS (SELECT FROM"
-        " aclexplode(coalesce(datacl, acldefault('d', datdba))) WHERE grantee = 0) ORDER BY datname"
+        "SELECT datname, bool_or(privilege_type = 'CONNECT') FROM pg_database,"
+        " aclexplode(coalesce(datacl, acldefault('d', datdba)))"
+        " WHERE datallowconn AND grantee = 0 GROUP BY datname ORDER BY datname"
     )
-    names = [name for (name,) in await cursor.fetchall()]
-    for name in names:
+    found = await cursor.fetchall()
+    for name, _is_open in found:
         if name in databases:
             await connection.execute(f"REVOKE ALL ON DATABASE {quote_identifier(name)} FROM PUBLIC".encode())
-    return tuple(name for name in names if name not in databases)
+    return tuple(name for name, is_open in found if is_open and name not in databases)
 
 
 async def admit(connection: Connection, database: str, role: str) -> None:

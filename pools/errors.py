@@ -76,7 +76,10 @@ class PoolExhausted(TiergateError):
 
     code = "pool-exhausted"
     retryable = True
-    advice = "Try again shortly; if it lasts, raise default_pool_size or max_db_connections, or promote the tenant."
+    advice = (
+        "Try again shortly; if it lasts, raise default_pool_size or max_db_connections,"
+        " or promote the tenant."
+    )
 
     def __init__(self, pool: str, waited_s: float) -> None:
         super().__init__(f"pool {pool!r} had no free connection for {waited_s:.2f} s")

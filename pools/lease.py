@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 from psycopg import pq
 
@@ -23,8 +23,6 @@ from pools.statement import Fenced, Renaming, Statement, fence
 from pools.wire import Answer, Wire
 from registry.placement import Placement
 from tiergate.deadline import Deadline
-
-T = TypeVar("T")
 
 _GOOD = frozenset({pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_CHUNK})
 _FATAL = pq.ExecStatus.FATAL_ERROR
@@ -100,7 +98,7 @@ async def run(
         ContextRefused: The database does not know our signature; nothing ran.
         DeadlineExceeded: Whether it took effect is unknown; the wire is broken.
         ConnectionLost: The same.
-        ResponseTooLarge: The wire is broken; nothing took effect.
+        ResponseTooLarge: The same: the server may have committed while its answers were on their way.
     """
     renaming = Renaming(limits.schemas, placement.place.schema)
     fenced = [fence(statement.text, renaming) for statement in transaction.statements]
@@ -144,9 +142,7 @@ def _is_stale(wire: Wire, fenced: list[Fenced], answers: list[Answer]) -> bool:
     return False
 
 
-def _results(
-    wire: Wire, placement: Placement, fenced: list[Fenced], answers: list[Answer]
-) -> list[Result]:
+def _results(wire: Wire, placement: Placement, fenced: list[Fenced], answers: list[Answer]) -> list[Result]:
     for number, answer in enumerate(answers):
         if answer[-1].status == _FATAL:
             _refuse(wire, placement, fenced, number - 2, pg_error(answer[-1]))
@@ -160,9 +156,7 @@ def _results(
     return results
 
 
-def _refuse(
-    wire: Wire, placement: Placement, fenced: list[Fenced], index: int, error: PgError
-) -> NoReturn:
+def _refuse(wire: Wire, placement: Placement, fenced: list[Fenced], index: int, error: PgError) -> NoReturn:
     """Raise what Postgres's *error* means; *index* counts the statements, -1 is `enter`."""
     match index:
         case -1 if error.code == "TG001":
@@ -180,4 +174,3 @@ def _refuse(
             raise StatementFailed(replace(error, position=str(here)), index)
         case _:
             raise StatementFailed(error, index)
-

@@ -133,7 +133,8 @@ class Wire:
         server and answers with status PIPELINE_ABORTED.
 
         Args:
-            until: When to give up, on the event loop's clock. A timer of its own: `asyncio.timeout` costs four times as much.
+            until: When to give up, on the event loop's clock. By a timer of its own, since
+                `asyncio.timeout` costs four times as much.
 
         Raises:
             DeadlineExceeded: It was not over by then. The wire is broken.
@@ -160,6 +161,8 @@ class Wire:
                 timer.cancel()
             if not landed:
                 self.broken = True
+                if flight.done() and not flight.cancelled():
+                    flight.exception()  # cancelled in the same moment: nobody else will ask
             self._flight = None
             steps, self._steps = self._steps, []
         return self._sort(steps)

@@ -70,9 +70,10 @@ class TenantExists(TiergateError):
     code = "tenant-exists"
     advice = "Choose another name, or go on with the tenant that is there."
 
-    def __init__(self, tenant: str) -> None:
-        super().__init__(f"there is already a tenant {tenant!r}, and it is not what was asked for")
+    def __init__(self, tenant: str, differs: str) -> None:
+        super().__init__(f"there is already a tenant {tenant!r}: {differs}")
         self.tenant = tenant
+        self.differs = differs
 
 
 class WrongState(TiergateError):
@@ -103,11 +104,26 @@ class ClusterExists(TiergateError):
     """The name is taken."""
 
     code = "cluster-exists"
-    advice = "Choose another name, or change the cluster that is there."
+    advice = (
+        "Choose another name. If that cluster has moved, `tiergate cluster set-address` tells where to; "
+        "its tier, region and database stay what they are."
+    )
 
-    def __init__(self, cluster: str) -> None:
-        super().__init__(f"there is already a cluster {cluster!r}, and it is not what was asked for")
+    def __init__(self, cluster: str, differs: str) -> None:
+        super().__init__(f"there is already a cluster {cluster!r}: {differs}")
         self.cluster = cluster
+        self.differs = differs
+
+
+def differences(*facts: tuple[str, object, object]) -> str:
+    """What is not as it was asked for, as a sentence; empty when all is.
+
+    Args:
+        facts: Name of each, what it is, and what was asked for.
+    """
+    return ", ".join(
+        f"its {name} is {known or 'none'}, not {asked or 'none'}" for name, known, asked in facts if known != asked
+    )
 
 
 class BadCluster(TiergateError):

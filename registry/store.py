@@ -11,13 +11,14 @@ from config.settings import Registry
 from registry.link import new_engine
 from registry.rows.credentials import Credentials
 from registry.rows.tenants import Tenants
+from registry.rows.whole import Whole
 from registry.vault import Vault
 from tiergate.deadline import finish
 
 _CLOSE_S = 2.0
 
 
-class Store(Tenants, Credentials):
+class Store(Tenants, Credentials, Whole):
     """Clusters, places, tenants, keys and the audit.
 
     Every method may also raise `RegistryUnavailable` (try again later) and

@@ -47,6 +47,8 @@ def _moment(name: str) -> Column[object]:
 
 EPOCH = Sequence("epoch", metadata=METADATA, schema=SCHEMA, data_type=BigInteger)
 
+REGISTRY = Table("registry", METADATA, Column("id", Text, primary_key=True))
+
 CLUSTER = Table(
     "cluster",
     METADATA,

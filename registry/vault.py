@@ -58,6 +58,10 @@ class Vault:
             raise ValueError(f"a cluster's name holds no bar: {cluster!r}")
         return self._derive(f"tiergate context|{cluster}|{database}|{kid}".encode())
 
+    def fingerprint(self, registry: str) -> str:
+        """What tells the registry of that id, together with this master key, from every other; no secret."""
+        return self._derive(f"tiergate registry|{registry}".encode()).hex()[:32]
+
     def new_password(self) -> str:
         """A password of 256 random bits: 43 letters, digits, hyphens and underscores."""
         return secrets.token_urlsafe(_PASSWORD_BYTES)

@@ -150,6 +150,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
     Raises:
         RegistryUnavailable: The registry cannot be reached; a gateway does not start without it.
         RegistryTooNew: A later version has migrated it.
+        SecretUnreadable: The master key is not the one that the registry was made with.
     """
     async with AsyncExitStack() as stack:
         log = Log(
@@ -166,6 +167,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         await migrate(settings.registry.url, timeout_s=60)
         vault = Vault(settings.secrets.master_key)
         store = await stack.enter_async_context(open_store(settings.registry, vault))
+        await store.clusters()  # a wrong master key shows here, not at the first request
         limits = Limits.of(settings.registry)
         directory = await stack.enter_async_context(open_directory(store, limits, emit=emit))
         keys = await stack.enter_async_context(open_keys(store, limits, emit=emit))

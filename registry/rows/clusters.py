@@ -11,7 +11,7 @@ from sqlalchemy import RowMapping, Select, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from registry.errors import BadCluster, ClusterExists, UnknownCluster, UnknownPlace
+from registry.errors import BadCluster, ClusterExists, UnknownCluster, UnknownPlace, differences
 from registry.placement import Place, PlaceId
 from registry.records import Cluster, Entry, KnownPlace, PlaceState
 from registry.rows.asking import Asking, row, rows, tell, write_down
@@ -111,9 +111,13 @@ class Clusters(Asking):
                 connection, upsert(CLUSTER).values(values).on_conflict_do_nothing().returning(CLUSTER.c.name)
             )
             found = await row(connection, _clusters().where(CLUSTER.c.name == name))
-            is_same = found is not None and _identity(found) == (tier, region, database)
-            if found is None or not is_same:
-                raise ClusterExists(name)
+            if found is None:
+                raise UnknownCluster(name)
+            if differs := differences(
+                ("tier", found["tier"], tier), ("region", found["region"], region),
+                ("database", found["database"], database),
+            ):  # fmt: skip
+                raise ClusterExists(name, differs)
             if added is not None:
                 await self._add_databases(connection, name, tier, database, application_schema)
                 detail = {"tier": tier, "region": region}
@@ -264,10 +268,6 @@ def _clusters() -> Select[tuple[object, ...]]:
 
 def _places() -> Select[tuple[object, ...]]:
     return select(*PLACE_COLUMNS).select_from(PLACES)
-
-
-def _identity(found: RowMapping) -> tuple[Tier, str | None, str]:
-    return Tier(found["tier"]), found["region"], found["database"]
 
 
 def _check(name: str, conninfo: str, database: str) -> None:

@@ -14,6 +14,7 @@ from registry.errors import (
     UnknownTenant,
     WrongState,
     WrongTier,
+    differences,
 )
 from registry.placement import PlaceId, Placement, TenantState
 from registry.records import Entry, PlaceState, Tenant
@@ -90,15 +91,15 @@ class Tenants(Clusters):
     ) -> Placement:
         """Take a tenant in and place it, in one transaction; its rows' place is still to be made.
 
-        Asked again before `activate`, with the same tier, region and cluster, it answers
-        with the same placement, so that an interrupted creation can go on.
+        Asked again with the same tier, region and cluster, it answers with the same placement, so
+        that an interrupted creation can go on; its state tells whether there is anything left to do.
 
         Args:
             application_schema: Where the application's tables lie in a government tenant's database.
             cluster: Where to; None for the one of that tier and region with the fewest tenants.
 
         Raises:
-            TenantExists: The name is taken.
+            TenantExists: The name stands for another tenant, or for a suspended one.
             UnknownCluster, WrongTier, ResidencyViolated: The cluster that was named may not take it.
             NoCluster: None was named, and there is none that may.
         """
@@ -167,9 +168,13 @@ class Tenants(Clusters):
         self, connection: AsyncConnection, name: TenantId, tier: Tier, region: str | None, cluster: str | None
     ) -> Placement:
         placed = await self._placed(connection, name)
-        is_same = (placed.state, placed.tier, placed.region) == (TenantState.CREATING, tier, region)
-        if not is_same or cluster not in {None, placed.place.cluster}:
-            raise TenantExists(name)
+        where = placed.place.cluster
+        if differs := differences(
+            ("tier", placed.tier, tier), ("region", placed.region, region), ("cluster", where, cluster or where)
+        ):
+            raise TenantExists(name, differs)
+        if placed.state is TenantState.SUSPENDED:
+            raise TenantExists(name, "it is suspended")
         return placed
 
     async def _make_room(
@@ -220,10 +225,13 @@ async def _choose(
         .subquery()
     )
     counted = CLUSTER.outerjoin(placed, placed.c.cluster == CLUSTER.c.name)
+    unmade = PLACE.c.cluster == CLUSTER.c.name, PLACE.c.tier == Tier.STANDARD, PLACE.c.state != PlaceState.READY
     fitting = select(CLUSTER).select_from(counted).where(CLUSTER.c.tier == tier)
     if region is not None:
         fitting = fitting.where(CLUSTER.c.region == region)
-    emptiest = fitting.order_by(func.coalesce(placed.c.tenants, 0), CLUSTER.c.name).limit(1)
+    # A standard cluster whose preparation failed comes last: it may have to wait for an operator.
+    is_unmade = select(PLACE.c.id).where(*unmade).exists()
+    emptiest = fitting.order_by(is_unmade, func.coalesce(placed.c.tenants, 0), CLUSTER.c.name).limit(1)
     found = await row(connection, emptiest)
     if found is None:
         raise NoCluster(tier, region)

@@ -6,14 +6,14 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
 
 import httpx
 import psycopg
 import pytest
 
 from tests.support.gateways import TENANTS, Serving, Site, open_gateway, open_site
+from tests.support.holding import HELD, held
 from tests.support.postgres import (
     ThreeClusters,
     open_database,
@@ -26,51 +26,8 @@ from tiergate.tenant import Tier
 
 ACME = TENANTS[Tier.STANDARD]
 QUICK = "SELECT count(*) AS n FROM projects"
-HELD = "SELECT count(*) AS n FROM tasks"
-"""Waits while `held` holds the table."""
 
 alone_and_several = pytest.mark.parametrize("processes", [1, 2])
-
-
-Admin = psycopg.AsyncConnection[tuple[object, ...]]
-
-
-@dataclass(slots=True)
-class Held:
-    """A table that no request gets at, until it is let go."""
-
-    _holder: Admin
-    _observer: Admin
-
-    async def waiting(self) -> int:
-        """How many connections of the gateway stand before it."""
-        return await self._count("AND wait_event_type = 'Lock'")
-
-    async def connections(self) -> int:
-        """How many connections the gateway has."""
-        return await self._count("")
-
-    async def _count(self, condition: str) -> int:
-        query = f"SELECT count(*) FROM pg_stat_activity WHERE usename = 'tiergate_gate' {condition}"
-        found = await (await self._observer.execute(query.encode())).fetchone()
-        assert found is not None
-        return int(str(found[0]))
-
-    async def let_go(self) -> None:
-        """Let every request through."""
-        await self._holder.rollback()
-
-
-@asynccontextmanager
-async def held(clusters: ThreeClusters) -> AsyncIterator[Held]:
-    """The table that `HELD` reads on the standard tier, locked."""
-    conninfo = clusters.standard.conninfo()
-    async with (
-        await psycopg.AsyncConnection.connect(conninfo) as holder,
-        await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as observer,
-    ):
-        await holder.execute("LOCK TABLE app.tasks IN ACCESS EXCLUSIVE MODE")
-        yield Held(holder, observer)
 
 
 @pytest.fixture(scope="module")

@@ -166,7 +166,8 @@ async def test_another_context_key_under_our_number_is_refused(fleet: Fleet) -> 
 async def test_databases_left_open_to_everybody_are_told(fleet: Fleet, database: str) -> None:
     open_one = access_of(database).database
 
-    told = await fleet.provisioner.prepare_cluster(fleet.access, Tier.STANDARD, soon())
+    prepared = await fleet.provisioner.prepare_cluster(fleet.access, Tier.STANDARD, soon())
+    told = prepared.open_databases
 
     assert open_one in told
     assert fleet.access.database not in told

@@ -103,6 +103,15 @@ class Serving:
         assert len(told) >= times, f"it ended with {self.process.returncode}: {self.log.read_text()}"
         return told[times - 1]
 
+    async def listens(self) -> None:
+        """Wait until it hears of changes: when it begins to, it doubts all that it remembers."""
+
+        async def look() -> bool:
+            answer = await self.http.get(f"{self.admin}/readyz")
+            return bool(answer.json()["registry"] == "up")
+
+        await wait_until(look, what="the gateway to listen to its registry")
+
     def children(self) -> list[int]:
         """The processes that serve, where there are several."""
         return [pid for line in self.said("process-started") if is_alive(pid := line["pid"])]
@@ -192,6 +201,7 @@ async def open_gateway(
                 http,
             )
             await serving.hears("serving", times=processes, within_s=_READY_S)
+            await serving.listens()
             yield serving
         if process.returncode is None:
             serving.signal(signal.SIGTERM)

@@ -1,0 +1,175 @@
+"""The routes of the admin API that change or show what the registry keeps."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from admin.answers import JsonAnswer
+from admin.gate import actor_of, read_limited
+from admin.operations import ClusterAdded, Operations
+from admin.shapes import (
+    Json,
+    NewAddress,
+    NewCluster,
+    NewKey,
+    NewTenant,
+    Nothing,
+    Page,
+    audit_json,
+    cluster_json,
+    key_json,
+    read_body,
+    read_query,
+    tenant_json,
+)
+from registry.errors import UnknownTenant
+from tiergate.deadline import Deadline
+from tiergate.tenant import TenantId, tenant_id
+
+T = TypeVar("T")
+
+WORK_S = 60.0
+"""For one act, however many clusters are slow; the caller may ask again."""
+
+_OK = 200
+_CREATED = 201
+
+
+class Acts:
+    """Routes that change or show what the registry keeps."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+
+    async def list_clusters(self, request: Request) -> Response:
+        page = read_query(Page, request.query_params)
+        found = [each for each in await self._operations.clusters() if each.name > page.after]
+        return _page("clusters", found, page.limit, cluster_json, lambda each: each.name)
+
+    async def add_cluster(self, request: Request) -> Response:
+        asked = read_body(NewCluster, await read_limited(request))
+        added = await self._operations.add_cluster(
+            asked.name,
+            asked.tier,
+            asked.dsn,
+            region=asked.region,
+            actor=actor_of(request),
+            deadline=Deadline.after(WORK_S),
+        )
+        return JsonAnswer({**cluster_json(added.cluster), "warnings": _warnings(added)}, _CREATED)
+
+    async def show_cluster(self, request: Request) -> Response:
+        return JsonAnswer(cluster_json(await self._operations.cluster(request.path_params["name"])))
+
+    async def set_address(self, request: Request) -> Response:
+        asked = read_body(NewAddress, await read_limited(request))
+        moved = await self._operations.set_address(
+            request.path_params["name"],
+            asked.dsn,
+            actor=actor_of(request),
+            deadline=Deadline.after(WORK_S),
+        )
+        return JsonAnswer(cluster_json(moved))
+
+    async def list_tenants(self, request: Request) -> Response:
+        page = read_query(Page, request.query_params)
+        # One more than is shown tells whether there are more.
+        found = await self._operations.tenants(limit=page.limit + 1, after=page.after, tier=page.tier)
+        return _page("tenants", found, page.limit, tenant_json, lambda each: each.name)
+
+    async def create_tenant(self, request: Request) -> Response:
+        asked = read_body(NewTenant, await read_limited(request))
+        made = await self._operations.create_tenant(
+            TenantId(asked.name),
+            asked.tier,
+            region=asked.region,
+            cluster=asked.cluster,
+            actor=actor_of(request),
+            deadline=Deadline.after(WORK_S),
+        )
+        return JsonAnswer(tenant_json(made.tenant), _OK if made.was_there else _CREATED)
+
+    async def show_tenant(self, request: Request) -> Response:
+        return JsonAnswer(tenant_json(await self._operations.tenant(tenant_of(request))))
+
+    async def suspend(self, request: Request) -> Response:
+        read_body(Nothing, await read_limited(request))
+        done = await self._operations.suspend(
+            tenant_of(request), actor=actor_of(request), deadline=Deadline.after(WORK_S)
+        )
+        return JsonAnswer({**tenant_json(done.tenant), "drained": done.is_drained})
+
+    async def resume(self, request: Request) -> Response:
+        read_body(Nothing, await read_limited(request))
+        done = await self._operations.resume(
+            tenant_of(request), actor=actor_of(request), deadline=Deadline.after(WORK_S)
+        )
+        return JsonAnswer(tenant_json(done))
+
+    async def list_keys(self, request: Request) -> Response:
+        page = read_query(Page, request.query_params)
+        found = await self._operations.keys(tenant_of(request))
+        names = [known.credential.id for known in found]
+        begin = names.index(page.after) + 1 if page.after in names else 0
+        return _page("keys", found[begin:], page.limit, key_json, lambda each: each.credential.id)
+
+    async def create_key(self, request: Request) -> Response:
+        asked = read_body(NewKey, await read_limited(request))
+        made = await self._operations.create_key(
+            tenant_of(request),
+            asked.scopes,
+            note=asked.note,
+            expires_at=asked.expires_at,
+            replaces=asked.replaces,
+            overlap_s=asked.overlap_s,
+            actor=actor_of(request),
+        )
+        return JsonAnswer({**key_json(made.known), "key": made.text}, _CREATED)
+
+    async def revoke_key(self, request: Request) -> Response:
+        key_id = request.path_params["id"]
+        await self._operations.revoke_key(key_id, actor=actor_of(request))
+        return JsonAnswer({"id": key_id, "state": "revoked"})
+
+    async def audit(self, request: Request) -> Response:
+        page = read_query(Page, request.query_params)
+        before = int(page.after) if page.after.isascii() and page.after.isdecimal() else None
+        found = await self._operations.audit(limit=page.limit + 1, before=before)
+        return _page("entries", found, page.limit, audit_json, lambda each: str(each.id))
+
+
+def tenant_of(request: Request) -> TenantId:
+    """The tenant in the path.
+
+    Raises:
+        UnknownTenant: No tenant can have that name.
+    """
+    name = request.path_params["name"]
+    tenant = tenant_id(name)
+    if tenant is None:
+        raise UnknownTenant(name)
+    return tenant
+
+
+def _page(
+    member: str, found: Sequence[T], limit: int, as_json: Callable[[T], Json], name: Callable[[T], str]
+) -> Response:
+    """The first *limit* of what was found, and what to go on after when there is more."""
+    shown = found[:limit]
+    further = name(shown[-1]) if len(found) > limit else None
+    return JsonAnswer({member: [as_json(each) for each in shown], "next": further})
+
+
+def _warnings(added: ClusterAdded) -> list[str]:
+    warnings = [
+        f"database {name!r} on that server lets every login in, tenants' logins too: close it to PUBLIC"
+        for name in added.open_databases
+    ]
+    if added.made_anew is not None:
+        warnings.append(
+            f"schema {added.made_anew!r} of database {added.cluster.database!r} was gone: its tables were made "
+            "anew, and are empty"
+        )
+    return warnings
