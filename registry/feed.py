@@ -19,7 +19,7 @@ from tiergate.events import Emit, LoopFailed, RegistryFound, RegistryLost
 from tiergate.tenant import TenantId
 
 _FIRST_WAIT_S = 0.05
-_LONGEST_WAIT_S = 5.0
+_LONGEST_WAIT_S = 2.0
 
 
 class Tenants(Protocol):

@@ -10,7 +10,7 @@ import random
 import time
 from dataclasses import dataclass, field
 
-from pools.errors import ResponseTooLarge, StaleRoute
+from pools.errors import DeadlineExceeded, ResponseTooLarge, StaleRoute
 from pools.lease import Isolation, RequestLimits, Transaction
 from pools.result import Result
 from pools.switchboard import Lease, Switchboard
@@ -103,6 +103,9 @@ class SqlDoor:
         except HungUp:
             self._tell(course, "client-gone", 499)
             return
+        except asyncio.CancelledError:  # the end of a drain; whether the request took effect is unknown
+            await self._refuse(DeadlineExceeded("database"), headers, course, receive, send)
+            raise
         except Exception as exc:  # noqa: BLE001 - whatever it is, the caller gets an answer and we a log line
             await self._refuse(exc, headers, course, receive, send)
             return
@@ -189,6 +192,8 @@ class SqlDoor:
         except StaleRoute as stale:
             self._emit(StaleRouteRefused(stale.tenant, placement.tier, stale.fence_state))
             self._directory.forget(placement.tenant)
+            if stale.fence_state == "suspended":
+                raise  # the fence has the last word; no need to ask the registry
             fresh = await self._directory.locate(placement.tenant, deadline)
             course.placement = fresh
             admit(fresh)

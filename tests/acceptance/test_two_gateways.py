@@ -226,7 +226,8 @@ async def test_suspending_bites_a_gateway_that_hears_nothing(pair: Pair, registr
             await pair.tell("POST", f"/tenants/{tenant}/resume")
             await watched.wait_for(200, key)
 
-    assert {first, second} <= {403, 503}
+    assert first == 403
+    assert second in {403, 503}  # it was told to forget, and cannot ask
     assert later <= AT_WORST_S * 5
 
 
