@@ -44,11 +44,13 @@ class Acts:
         self._operations = operations
 
     async def list_clusters(self, request: Request) -> Response:
+        """`GET /clusters`."""
         page = read_query(Page, request.query_params)
         found = [each for each in await self._operations.clusters() if each.name > page.after]
         return _page("clusters", found, page.limit, cluster_json, lambda each: each.name)
 
     async def add_cluster(self, request: Request) -> Response:
+        """`POST /clusters`."""
         asked = read_body(NewCluster, await read_limited(request))
         added = await self._operations.add_cluster(
             asked.name,
@@ -61,9 +63,11 @@ class Acts:
         return JsonAnswer({**cluster_json(added.cluster), "warnings": _warnings(added)}, _CREATED)
 
     async def show_cluster(self, request: Request) -> Response:
+        """`GET /clusters/{name}`."""
         return JsonAnswer(cluster_json(await self._operations.cluster(request.path_params["name"])))
 
     async def set_address(self, request: Request) -> Response:
+        """`PUT /clusters/{name}/address`."""
         asked = read_body(NewAddress, await read_limited(request))
         moved = await self._operations.set_address(
             request.path_params["name"],
@@ -74,12 +78,14 @@ class Acts:
         return JsonAnswer(cluster_json(moved))
 
     async def list_tenants(self, request: Request) -> Response:
+        """`GET /tenants`."""
         page = read_query(Page, request.query_params)
         # One more than is shown tells whether there are more.
         found = await self._operations.tenants(limit=page.limit + 1, after=page.after, tier=page.tier)
         return _page("tenants", found, page.limit, tenant_json, lambda each: each.name)
 
     async def create_tenant(self, request: Request) -> Response:
+        """`POST /tenants`."""
         asked = read_body(NewTenant, await read_limited(request))
         made = await self._operations.create_tenant(
             TenantId(asked.name),
@@ -92,9 +98,11 @@ class Acts:
         return JsonAnswer(tenant_json(made.tenant), _OK if made.was_there else _CREATED)
 
     async def show_tenant(self, request: Request) -> Response:
+        """`GET /tenants/{name}`."""
         return JsonAnswer(tenant_json(await self._operations.tenant(tenant_of(request))))
 
     async def suspend(self, request: Request) -> Response:
+        """`POST /tenants/{name}/suspend`."""
         read_body(Nothing, await read_limited(request))
         done = await self._operations.suspend(
             tenant_of(request), actor=actor_of(request), deadline=Deadline.after(WORK_S)
@@ -102,6 +110,7 @@ class Acts:
         return JsonAnswer({**tenant_json(done.tenant), "drained": done.is_drained})
 
     async def resume(self, request: Request) -> Response:
+        """`POST /tenants/{name}/resume`."""
         read_body(Nothing, await read_limited(request))
         done = await self._operations.resume(
             tenant_of(request), actor=actor_of(request), deadline=Deadline.after(WORK_S)
@@ -109,6 +118,7 @@ class Acts:
         return JsonAnswer(tenant_json(done))
 
     async def list_keys(self, request: Request) -> Response:
+        """`GET /tenants/{name}/keys`."""
         page = read_query(Page, request.query_params)
         found = await self._operations.keys(tenant_of(request))
         names = [known.credential.id for known in found]
@@ -116,6 +126,7 @@ class Acts:
         return _page("keys", found[begin:], page.limit, key_json, lambda each: each.credential.id)
 
     async def create_key(self, request: Request) -> Response:
+        """`POST /tenants/{name}/keys`."""
         asked = read_body(NewKey, await read_limited(request))
         made = await self._operations.create_key(
             tenant_of(request),
@@ -129,11 +140,13 @@ class Acts:
         return JsonAnswer({**key_json(made.known), "key": made.text}, _CREATED)
 
     async def revoke_key(self, request: Request) -> Response:
+        """`DELETE /keys/{id}`."""
         key_id = request.path_params["id"]
         await self._operations.revoke_key(key_id, actor=actor_of(request))
         return JsonAnswer({"id": key_id, "state": "revoked"})
 
     async def audit(self, request: Request) -> Response:
+        """`GET /audit`."""
         page = read_query(Page, request.query_params)
         before = int(page.after) if page.after.isascii() and page.after.isdecimal() else None
         found = await self._operations.audit(limit=page.limit + 1, before=before)
@@ -169,7 +182,7 @@ def _warnings(added: ClusterAdded) -> list[str]:
     ]
     if added.made_anew is not None:
         warnings.append(
-            f"schema {added.made_anew!r} of database {added.cluster.database!r} was gone: its tables were made "
-            "anew, and are empty"
+            f"schema {added.made_anew!r} of database {added.cluster.database!r} was gone: its tables were"
+            " made anew, and are empty"
         )
     return warnings

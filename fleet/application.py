@@ -137,7 +137,11 @@ async def _refuse_strange(connection: Connection, cluster: ClusterAccess, schema
         (quote_identifier(schema),),
     )
     if await cursor.fetchone() is not None:
-        raise PlaceTaken(cluster.name, f"schema {schema!r}", "it holds tables that no tiergate.application tells of")
+        raise PlaceTaken(
+            cluster.name,
+            f"schema {schema!r}",
+            "it holds tables that are not recorded in tiergate.application",
+        )
 
 
 async def _run_files(connection: Connection, schema: str, application: ApplicationSql) -> None:
@@ -196,7 +200,8 @@ _TABLES = """
 SELECT c.oid::regclass::text, c.relname,
     c.relkind = 'v' OR c.relrowsecurity AND c.relforcerowsecurity AND 2 = (
         SELECT count(*) FROM pg_policy
-        WHERE polrelid = c.oid AND polname = CASE WHEN polpermissive THEN 'tiergate_access' ELSE 'tiergate_tenant' END),
+        WHERE polrelid = c.oid
+            AND polname = CASE WHEN polpermissive THEN 'tiergate_access' ELSE 'tiergate_tenant' END),
     has_table_privilege(%(serves)s, c.oid, 'DELETE') AND NOT EXISTS (
         SELECT FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND NOT (
             has_column_privilege(%(serves)s, c.oid, attnum, 'SELECT')
@@ -206,7 +211,8 @@ SELECT c.oid::regclass::text, c.relname,
      WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
     (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
      WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attname <> 'tenant_id')
-FROM pg_class AS c WHERE relnamespace = to_regnamespace(%(schema)s) AND relkind IN ('r', 'p', 'v') ORDER BY c.oid
+FROM pg_class AS c
+WHERE relnamespace = to_regnamespace(%(schema)s) AND relkind IN ('r', 'p', 'v') ORDER BY c.oid
 """
 
 

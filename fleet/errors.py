@@ -120,8 +120,8 @@ class ApplicationChanged(TiergateError):
 
     code = "application-changed"
     advice = (
-        "Changing tables that exist needs migrations, which tiergate does not have yet. Put the files back and "
-        "start the gateway again; or lose the rows: drop the schema with CASCADE, then repeat the same command."
+        "Changing tables that exist needs migrations, which tiergate does not have yet. Put the files back "
+        "and start the gateway again; or lose the rows: drop the schema with CASCADE and repeat the command."
     )
 
     def __init__(self, cluster: str, database: str, schema: str) -> None:

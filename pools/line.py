@@ -28,7 +28,7 @@ class Line:
         self._socket.setblocking(False)  # noqa: FBT003 - the socket's own way
         self._tells = self._can_tell()
         self._is_writing = False
-        self._arrived = self._rest = self._start = 0
+        self._arrived = self._left = self._start = 0
 
     def listen(self, readable: Callable[[], None]) -> None:
         """Call *readable* whenever something has come in."""
@@ -52,26 +52,25 @@ class Line:
 
     def count_from_here(self) -> None:
         """Begin to count; what waits to be read belongs to it."""
-        self._start = self._received() - self._waiting()
+        self._arrived = self._left = 0
+        self._start = self._received() - self._waiting() if self._tells else 0
 
-    def counted(self) -> int:
-        """Bytes that have come in since; ask before libpq reads, and tell `was_read` after it has."""
-        return self._received() - self._start
-
-    def was_read(self) -> None:
-        """Note that libpq has read."""
+    def before_read(self) -> None:
+        """Look at what waits, before libpq reads it."""
         if not self._tells:
-            self._rest = self._waiting()
+            # Unix sockets, other systems: what arrives while libpq reads goes uncounted.
+            self._arrived += max(0, self._waiting() - self._left)
+
+    def after_read(self) -> int:
+        """Bytes that have come in since the count began."""
+        if self._tells:
+            return self._received() - self._start
+        self._left = self._waiting()
+        return self._arrived
 
     def _received(self) -> int:
-        if self._tells:
-            size: int = _TCP_INFO.unpack(self._tcp_info())[0]
-            return size
-        # Elsewhere (Unix sockets, other systems): what arrives while libpq reads goes uncounted.
-        waiting = self._waiting()
-        self._arrived += max(0, waiting - self._rest)
-        self._rest = waiting
-        return self._arrived
+        size: int = _TCP_INFO.unpack(self._tcp_info())[0]
+        return size
 
     def _waiting(self) -> int:
         waiting = array.array("i", [0])

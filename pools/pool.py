@@ -1,7 +1,6 @@
 """The connections of one login to one place, lent out one transaction at a time.
 
 Decides in plain code; dials and closes in tasks that it is given a starter for.
-
 Invariants: a wire is in exactly one of `_idle`, lent, being opened or being closed;
 `size` counts all but the closing ones; each opening, open and closing wire holds
 one permit of the budget. A waiter that gives up leaves nothing behind.

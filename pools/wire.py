@@ -23,7 +23,6 @@ from pools.line import Line
 from pools.names import Names
 
 _CHUNK_ROWS = 512
-_FREE_READS = 2
 _SMALL_BYTES = 65536
 _SYNC = pq.ExecStatus.PIPELINE_SYNC
 _OK = pq.ExecStatus.COMMAND_OK
@@ -203,18 +202,17 @@ class Wire:
             self._lose(ConnectionLost(self._reason()))
 
     def _read(self) -> None:
-        """Take in what has come, but of one flight no more than it may bring."""
+        """Take in what has come, and give up a flight that brings more than it may."""
         self._reads += 1
-        if self._reads <= _FREE_READS:  # most answers are small, and asking the socket costs 4 µs
+        if self._reads == 1:  # most answers come in one piece, and asking the socket costs 4 µs
             self._conn.consume_input()
             return
-        if self._reads == _FREE_READS + 1:
+        if self._reads == 2:  # noqa: PLR2004 - the first has told nothing of the size
             self._line.count_from_here()
-        if self._flight is not None and self._line.counted() > self._max_bytes:
-            self._lose(ResponseTooLarge(self._max_bytes))
-            return
+        self._line.before_read()
         self._conn.consume_input()
-        self._line.was_read()
+        if self._line.after_read() > self._max_bytes and self._flight is not None:
+            self._lose(ResponseTooLarge(self._max_bytes))
 
     def _hear(self, notice: PGresult) -> None:
         """The server speaks unasked; its last words come some milliseconds before its close."""

@@ -122,7 +122,9 @@ def differences(*facts: tuple[str, object, object]) -> str:
         facts: Name of each, what it is, and what was asked for.
     """
     return ", ".join(
-        f"its {name} is {known or 'none'}, not {asked or 'none'}" for name, known, asked in facts if known != asked
+        f"its {name} is {known or 'none'}, not {asked or 'none'}"
+        for name, known, asked in facts
+        if known != asked
     )
 
 

@@ -21,7 +21,7 @@ _LENGTH_DIGITS = 18
 _LINGER_S = 5.0
 
 
-class HungUp(Exception):  # noqa: N818 - as every error of ours
+class HungUp(Exception):
     """The caller is gone; there is nobody to tell."""
 
 

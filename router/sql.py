@@ -6,9 +6,8 @@ answer. Knows nothing of cursors, keys or errors: each has a module of its own.
 """
 
 import asyncio
-import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pools.errors import DeadlineExceeded, ResponseTooLarge, StaleRoute
 from pools.lease import Isolation, RequestLimits, Transaction
@@ -21,11 +20,12 @@ from router.answer import answer, answer_batch
 from router.asgi import Attention, Headers, HungUp, Receive, Scope, Send, dismiss, read_body, respond
 from router.body import Request, read_request
 from router.cors import of_answers
+from router.course import Course, new_id
 from router.errors import BadHeader, ScopeMissing
 from router.identify import Caller, Identifier
 from router.problems import problem
 from tiergate.deadline import Deadline
-from tiergate.events import Emit, RequestAnswered, StaleRouteRefused
+from tiergate.events import Emit, StaleRouteRefused
 from tiergate.tenant import TenantId, Tier
 
 _ISOLATION = {
@@ -35,6 +35,7 @@ _ISOLATION = {
     b"Serializable": Isolation.SERIALIZABLE,
 }
 _JS_DRIVER = b"40neondatabase%2fserverless"
+_JSON = (b"content-type", b"application/json")
 _QUICK_BYTES = 64 * 1024
 _LEVEL = b"neon-batch-isolation-level"
 _FLAGS = (b"neon-batch-read-only", b"neon-batch-deferrable")
@@ -55,21 +56,6 @@ class DoorLimits:
     max_response_bytes: int
     statement_timeout_s: dict[Tier, float]
     schemas: frozenset[str]
-
-
-@dataclass(slots=True)
-class _Course:
-    """How far one request has come, for its headers and its event; seconds."""
-
-    began: float
-    request_id: str
-    caller: Caller | None = None
-    placement: Placement | None = None
-    auth_s: float = 0.0
-    queue_s: float = 0.0
-    connect_s: float = 0.0
-    database_s: float = 0.0
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
 class SqlDoor:
@@ -95,7 +81,7 @@ class SqlDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every outcome is an answer, but for a caller that hung up."""
         headers = Headers(scope)
-        course = _Course(time.monotonic(), _new_id())
+        course = Course(time.monotonic(), new_id())
         deadline = Deadline(course.began + self.limits.request_timeout_s)
         try:
             with self._admission, Attention(receive) as attention:
@@ -109,7 +95,7 @@ class SqlDoor:
         except Exception as exc:  # noqa: BLE001 - whatever it is, the caller gets an answer and we a log line
             await self._refuse(exc, headers, course, receive, send)
             return
-        await respond(send, 200, self._headers(course, b"application/json"), body)
+        await respond(send, 200, [_JSON, *course.headers(self._cors)], body)
         self._tell(course, "ok", 200)
 
     async def run_as(self, tenant: TenantId, body: bytes) -> tuple[int, bytes]:
@@ -118,7 +104,7 @@ class SqlDoor:
         Returns:
             The honest status, and the body: rows as arrays, values as text.
         """
-        course = _Course(time.monotonic(), _new_id())
+        course = Course(time.monotonic(), new_id())
         deadline = Deadline(course.began + self.limits.request_timeout_s)
         try:
             request = await _read(body)
@@ -133,7 +119,13 @@ class SqlDoor:
         return 200, answer(results[0], raw=True, arrays=True)
 
     async def _serve(
-        self, headers: Headers, scope: Scope, receive: Receive, attention: Attention, course: _Course, deadline: Deadline
+        self,
+        headers: Headers,
+        scope: Scope,
+        receive: Receive,
+        attention: Attention,
+        course: Course,
+        deadline: Deadline,
     ) -> bytes:
         raw = headers.get(b"neon-raw-text-output") == b"true"
         arrays = _wants_arrays(headers)
@@ -162,18 +154,20 @@ class SqlDoor:
             raise ResponseTooLarge(self.limits.max_response_bytes)
         return answered
 
-    def _transaction(self, request: Request, headers: Headers, caller: Caller, course: _Course) -> Transaction:
+    def _transaction(self, request: Request, headers: Headers, caller: Caller, course: Course) -> Transaction:
         if not caller.scopes:
             raise ScopeMissing("read")
         read_only = "write" not in caller.scopes
         name = headers.get(_LEVEL)
         if name is not None and name not in _ISOLATION:
-            raise BadHeader("Neon-Batch-Isolation-Level", "is none of " + ", ".join(k.decode() for k in _ISOLATION))
+            raise BadHeader(
+                "Neon-Batch-Isolation-Level", "is none of " + ", ".join(k.decode() for k in _ISOLATION)
+            )
         if not request.batch:
             return Transaction(request.statements, read_only=read_only)
-        course.headers += [(key, b"true") for key in _FLAGS if headers.get(key) == b"true"]
+        course.echoes += [(key, b"true") for key in _FLAGS if headers.get(key) == b"true"]
         if name is not None:
-            course.headers.append((_LEVEL, name))
+            course.echoes.append((_LEVEL, name))
         return Transaction(
             request.statements,
             _ISOLATION[name] if name is not None else None,
@@ -182,7 +176,7 @@ class SqlDoor:
         )
 
     async def _run(
-        self, placement: Placement, transaction: Transaction, course: _Course, deadline: Deadline
+        self, placement: Placement, transaction: Transaction, course: Course, deadline: Deadline
     ) -> list[Result]:
         """Run on the known route; when the fence refuses that, once more on the fresh one."""
         if not transaction.statements:
@@ -197,15 +191,20 @@ class SqlDoor:
             fresh = await self._directory.locate(placement.tenant, deadline)
             course.placement = fresh
             admit(fresh)
-            if (fresh.place.id, fresh.epoch) == (placement.place.id, placement.epoch) and stale.fence_state != "changed":
+            if (fresh.place.id, fresh.epoch) == (
+                placement.place.id,
+                placement.epoch,
+            ) and stale.fence_state != "changed":
                 raise
         return await self._run_at(fresh, transaction, course, deadline)
 
     async def _run_at(
-        self, placement: Placement, transaction: Transaction, course: _Course, deadline: Deadline
+        self, placement: Placement, transaction: Transaction, course: Course, deadline: Deadline
     ) -> list[Result]:
         limits = RequestLimits(
-            self.limits.statement_timeout_s[placement.tier], self.limits.max_response_bytes, self.limits.schemas
+            self.limits.statement_timeout_s[placement.tier],
+            self.limits.max_response_bytes,
+            self.limits.schemas,
         )
         lease = Lease(self._switchboard, placement, deadline)
         try:
@@ -219,72 +218,24 @@ class SqlDoor:
             course.queue_s += lease.queue_s
             course.connect_s += lease.connect_s
 
-    # -- the answer's frame
-
-    def _headers(self, course: _Course, content_type: bytes) -> list[tuple[bytes, bytes]]:
-        request_id = course.request_id.encode()
-        headers = [
-            (b"content-type", content_type),
-            (b"neon-request-id", request_id),
-            (b"tiergate-request-id", request_id),
-            (
-                b"server-timing",
-                b"auth;dur=%.2f, queue;dur=%.2f, connect;dur=%.2f, database;dur=%.2f"
-                % (course.auth_s * 1e3, course.queue_s * 1e3, course.connect_s * 1e3, course.database_s * 1e3),
-            ),
-            *self._cors,
-            *course.headers,
-        ]
-        if course.placement is not None:
-            headers.append((b"tiergate-route", route_header(course.placement)))
-        return headers
-
     async def _refuse(
-        self, error: Exception, headers: Headers, course: _Course, receive: Receive, send: Send
+        self, error: Exception, headers: Headers, course: Course, receive: Receive, send: Send
     ) -> None:
         refusal = problem(error, neon=headers.get(b"neon-connection-string") is not None)
         self._tell(course, refusal.outcome, refusal.honest_status, error)
-        framed = [*refusal.headers, *self._headers(course, b"application/json")[1:]]
+        framed = [*refusal.headers, *course.headers(self._cors)]
         if headers.is_read:
             await respond(send, refusal.status, framed, refusal.body)
         else:
             await dismiss(receive, send, refusal.status, framed, refusal.body)
 
-    def _tell(self, course: _Course, outcome: str, status: int, error: Exception | None = None) -> None:
-        self._emit(
-            RequestAnswered(
-                request_id=course.request_id,
-                tenant=course.caller.tenant if course.caller else None,
-                tier=course.placement.tier if course.placement else None,
-                outcome=outcome,
-                status=status,
-                auth_s=course.auth_s,
-                queue_s=course.queue_s,
-                connect_s=course.connect_s,
-                database_s=course.database_s,
-                total_s=time.monotonic() - course.began,
-                error=error,
-            )
-        )
-
-
-def _new_id() -> str:
-    """A random UUID, in a quarter of the time that `uuid.uuid4` takes.
-
-    Not counted up: the difference of two would tell a caller how much the others ask.
-    """
-    digits = f"{random.getrandbits(128):032x}"  # no secret: it only has to be another one each time
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+    def _tell(self, course: Course, outcome: str, status: int, error: Exception | None = None) -> None:
+        self._emit(course.event(outcome, status, error))
 
 
 async def _read(body: bytes) -> Request:
     """`read_request`, off the event loop when it may take more than a millisecond."""
     return read_request(body) if len(body) < _QUICK_BYTES else await asyncio.to_thread(read_request, body)
-
-
-def route_header(placement: Placement) -> bytes:
-    """What `tiergate-route` says of a placement."""
-    return f"tier={placement.tier}; cluster={placement.place.cluster}".encode()
 
 
 def _wants_arrays(headers: Headers) -> bool:

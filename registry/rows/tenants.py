@@ -170,7 +170,9 @@ class Tenants(Clusters):
         placed = await self._placed(connection, name)
         where = placed.place.cluster
         if differs := differences(
-            ("tier", placed.tier, tier), ("region", placed.region, region), ("cluster", where, cluster or where)
+            ("tier", placed.tier, tier),
+            ("region", placed.region, region),
+            ("cluster", where, cluster or where),
         ):
             raise TenantExists(name, differs)
         if placed.state is TenantState.SUSPENDED:
@@ -225,7 +227,11 @@ async def _choose(
         .subquery()
     )
     counted = CLUSTER.outerjoin(placed, placed.c.cluster == CLUSTER.c.name)
-    unmade = PLACE.c.cluster == CLUSTER.c.name, PLACE.c.tier == Tier.STANDARD, PLACE.c.state != PlaceState.READY
+    unmade = (
+        PLACE.c.cluster == CLUSTER.c.name,
+        PLACE.c.tier == Tier.STANDARD,
+        PLACE.c.state != PlaceState.READY,
+    )
     fitting = select(CLUSTER).select_from(counted).where(CLUSTER.c.tier == tier)
     if region is not None:
         fitting = fitting.where(CLUSTER.c.region == region)

@@ -114,6 +114,50 @@ async def test_a_file_runs_and_rows_show_as_blocks(operator: Operator) -> None:
     assert ran.out.splitlines() == ["─[ row 1 ]─", "first   1", "second  NULL", "third   \\x1b[2J", "(1 row)"]
 
 
+@pytest.mark.parametrize("how", ["-c", "-f"])
+async def test_backslash_commands_work_outside_of_the_shell_too(operator: Operator, how: str) -> None:
+    for line, sign in (
+        ("\\d", "members"),
+        ("\\d members", "members_email_check"),
+        ("\\x\nSELECT 7 AS n;", "row 1"),
+    ):
+        (operator.folder / "look.sql").write_text(f"-- a look\n{line}\n")
+        ran = await operator.run("psql", "acme", how, line if how == "-c" else "look.sql")
+
+        assert (ran.code, ran.err) == (0, "")
+        assert sign in ran.out
+    missing = await operator.run("psql", "acme", "-c", "\\d nothing")
+    machines = await operator.run("psql", "acme", "-c", "\\d", "--json")
+
+    assert (missing.code, "no table nothing that acme can see" in missing.err) == (2, True)
+    assert "members" in {row["table"] for row in machines.json()["rows"]}
+
+
+async def test_a_clusters_address_is_changed_by_command_and_its_tenants_are_served(
+    operator: Operator,
+) -> None:
+    dsn = url_of(operator.clusters.premium.conninfo())
+    moved = await operator.run(
+        "cluster", "set-address", "premium-1", "--dsn-file", "-", give=dsn.replace("127.0.0.1", "localhost")
+    )
+    shown = await operator.run("cluster", "show", "premium-1", "--json")
+    served = await operator.run("psql", "globex", "-c", "SELECT 1 AS one")
+    back = await operator.run("cluster", "set-address", "premium-1", "--dsn", dsn, "--json")
+
+    assert (moved.code, moved.err) == (0, "")
+    assert "Cluster premium-1 answers at localhost:" in moved.out
+    assert shown.json()["address"].startswith("localhost:")
+    assert (served.code, served.err) == (0, "")
+    assert back.json()["address"].startswith("127.0.0.1:")
+
+
+async def test_creating_a_tenant_that_is_served_says_so(operator: Operator) -> None:
+    again = await operator.run("tenant", "create", "acme", "--tier", "standard")
+
+    assert (again.code, again.err) == (0, "")
+    assert "Tenant acme is served already on the standard tier" in again.out
+
+
 async def test_tenants_and_clusters_are_listed_for_people_and_machines(operator: Operator) -> None:
     people = await operator.run("tenant", "list")
     machines = await operator.run("tenant", "list", "--json", "--tier", "premium")
@@ -176,7 +220,11 @@ async def test_a_key_is_shown_once_and_can_be_replaced_and_revoked(operator: Ope
         (["cluster", "show", "nowhere"], 4, "there is no cluster 'nowhere'"),
         (["key", "revoke", "aaaaaaaaaaaa"], 4, "there is no key"),
         (["psql", "nobody", "-c", "SELECT 1"], 4, "there is no tenant 'nobody'"),
-        (["tenant", "create", "acme", "--tier", "premium"], 1, "already a tenant 'acme'"),
+        (
+            ["tenant", "create", "acme", "--tier", "premium"],
+            1,
+            "already a tenant 'acme': its tier is standard, not premium",
+        ),
         (["tenant", "create", "No Name", "--tier", "premium"], 1, "name: must be 1 to 63 characters"),
         (["tenant", "create", "x"], 2, "--tier"),
         (["tenant", "create", "x", "--tier", "gold"], 2, "gold"),

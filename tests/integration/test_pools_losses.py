@@ -7,6 +7,7 @@ from functools import partial
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from pools.errors import (
     ConnectionLost,
@@ -167,6 +168,22 @@ async def test_an_answer_up_to_the_limit_arrives(pools: Switchboard, acme: Place
 
     [result] = await run(pools, acme, "SELECT repeat('x', 9500000)", max_bytes=10_000_000)
     assert len(result.rows[0][0] or "") == 9_500_000
+
+
+async def test_over_a_unix_socket_the_limit_is_the_same(
+    pools: Switchboard, acme: Placement, admin: Admin
+) -> None:
+    """There the kernel does not tell how much came in; what waits is measured instead."""
+    row = await (await admin.execute("SELECT current_setting('unix_socket_directories')")).fetchone()
+    folder = str(row[0]).split(",")[0] if row else ""
+    conninfo = make_conninfo(acme.place.conninfo, host=folder)
+    near = replace(acme, place=replace(acme.place, conninfo=conninfo))
+    rows = "SELECT repeat('x', 1000) FROM generate_series(1, {})"
+    [result] = await run(pools, near, rows.format(9000), max_bytes=10_000_000)
+    assert len(result.rows) == 9000
+
+    with pytest.raises(ResponseTooLarge):
+        await run(pools, near, rows.format(1_000_000), max_bytes=10_000_000)
 
 
 async def test_an_answer_that_is_too_large_is_given_up_before_it_is_in_memory(

@@ -31,7 +31,8 @@ from registry.records import Cluster, Entry, PlaceState
 from registry.store import Store, open_store
 from registry.tables import CHANNEL
 from registry.vault import Vault
-from tests.support.postgres import run_sql, url_of
+from tests.support.postgres import open_database, run_sql, url_of
+from tiergate.embedded import Cluster as Server
 from tiergate.tenant import TenantId, Tier
 
 ACME, UMBRELLA = TenantId("acme"), TenantId("umbrella")
@@ -257,8 +258,39 @@ async def test_a_name_is_taken_once_its_tenant_is_another(store: Store) -> None:
     [shared] = await store.places("eu-1")
     await store.mark_place_ready(shared.place.id, actor="alice")
     await store.activate(ACME, actor="alice")
-    with pytest.raises(TenantExists):
+    assert (await create(store, ACME, Tier.STANDARD)).state is TenantState.ACTIVE
+    with pytest.raises(TenantExists, match="its tier is standard, not premium"):
+        await create(store, ACME, Tier.PREMIUM)
+    await store.set_state(ACME, TenantState.SUSPENDED, actor="alice")
+    with pytest.raises(TenantExists, match="it is suspended"):
         await create(store, ACME, Tier.STANDARD)
+
+
+async def test_a_cluster_that_was_not_made_ready_is_the_last_to_be_chosen(store: Store) -> None:
+    for name in ("eu-1", "eu-2"):
+        await add_cluster(store, name, Tier.STANDARD)
+    [shared] = await store.places("eu-2")
+    await store.mark_place_ready(shared.place.id, actor="alice")
+
+    placements = [await create(store, tenant, Tier.STANDARD) for tenant in (ACME, UMBRELLA)]
+
+    assert [each.place.cluster for each in placements] == ["eu-2", "eu-2"]
+
+
+async def test_a_registry_is_told_from_another_and_from_itself_under_another_key(
+    store: Store, database: str, postgres: Server
+) -> None:
+    async with open_database(postgres) as elsewhere:
+        await migrate(url_of(elsewhere))
+        async with (
+            open_store(settings(database), VAULT) as same,
+            open_store(settings(database), Vault("another master key")) as other_key,
+            open_store(settings(elsewhere), VAULT) as other_registry,
+        ):
+            prints = [await each.fingerprint() for each in (store, same, other_key, other_registry)]
+
+    assert prints[0] == prints[1]
+    assert len(set(prints)) == 3
 
 
 async def test_epochs_grow_and_are_never_used_twice(store: Store) -> None:

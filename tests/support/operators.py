@@ -27,6 +27,7 @@ from tiergate.tenant import TenantId, Tier
 EXAMPLES = Path(__file__).parents[2] / "examples"
 Json = dict[str, object]
 
+MASTER_KEY = "a master key of the tests, long enough"
 ADMIN_KEY = "the-admin-key-of-the-tests-0123456789"
 
 
@@ -39,13 +40,17 @@ class World:
     store: Store
     operations: Operations
 
+    def with_files(self, application: Path) -> Operations:
+        """The same, as after a restart with other SQL files."""
+        return Operations(self.store, Provisioner(read_application(application)), "app")
+
     def dsn(self, tier: Tier) -> str:
         """What an operator gives for the cluster of *tier*."""
         return url_of(self.clusters.of(tier).conninfo())
 
 
 @asynccontextmanager
-async def open_world(clusters: ThreeClusters) -> AsyncIterator[World]:
+async def open_world(clusters: ThreeClusters, *, master_key: str = MASTER_KEY) -> AsyncIterator[World]:
     """A fresh registry, on the standard cluster's server, that knows of no cluster yet."""
     async with open_database(clusters.standard, prefix="registry") as conninfo:
         url = url_of(conninfo)
@@ -53,7 +58,7 @@ async def open_world(clusters: ThreeClusters) -> AsyncIterator[World]:
         settings = Registry(
             url=url, pool_size=5, timeout_s=10, cache_size=100, ttl_s=60, negative_ttl_s=5, stale_for_s=600
         )
-        async with open_store(settings, Vault("a master key of the tests, long enough")) as store:
+        async with open_store(settings, Vault(master_key)) as store:
             provisioner = Provisioner(read_application(EXAMPLES / "application"))
             yield World(clusters, url, store, Operations(store, provisioner, "app"))
 

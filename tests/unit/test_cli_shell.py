@@ -3,14 +3,18 @@
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tiergate.cli.admin import Admin
+from tiergate.cli.backslash import HELP
+from tiergate.cli.errors import BadInput
+from tiergate.cli.psql import run
 from tiergate.cli.session import Session, report
-from tiergate.cli.shell import HELP, Shell, history_file
+from tiergate.cli.shell import Shell, history_file
 
 Answer = Callable[[str], httpx.Response]
 
@@ -48,9 +52,18 @@ class Desk:
         return self._answer(self.asked[-1])
 
     def sit(self, *, as_json: bool = False) -> None:
+        with self.open_session(as_json=as_json) as session:
+            Shell(session, read=self.read).run()
+
+    def hand_in(self, text: str, *, as_json: bool = False) -> bool:
+        with self.open_session(as_json=as_json) as session:
+            return run(session, text)
+
+    @contextmanager
+    def open_session(self, *, as_json: bool) -> Iterator[Session]:
         transport = httpx.MockTransport(self.respond)  # httpx's own seam for a server without a network
         with httpx.Client(transport=transport, base_url="http://admin") as client:
-            Shell(Session(Admin(client, "http://admin"), "acme", as_json=as_json), read=self.read).run()
+            yield Session(Admin(client, "http://admin"), "acme", as_json=as_json)
 
 
 @pytest.fixture(autouse=True)
@@ -116,20 +129,60 @@ def test_tables_are_described(capsys: pytest.CaptureFixture[str]) -> None:
     )
     desk.sit()
 
-    out = capsys.readouterr().out
     assert len(desk.asked) == 3
-    assert "There is no table nothing that acme can see." in out
+    assert "there is no table nothing that acme can see" in capsys.readouterr().err
 
 
 def test_switches_turn_on_and_off(capsys: pytest.CaptureFixture[str]) -> None:
     Desk("\\x", "SELECT 1;", "\\x", "\\timing", "SELECT 2;", "\\nonsense").sit()
 
-    out = capsys.readouterr().out
+    said = capsys.readouterr()
+    out = said.out
     assert "Expanded display is on." in out
     assert "─[ row 1 ]─" in out
     assert "Expanded display is off." in out
     assert "Time: " in out
-    assert "There is no \\nonsense" in out
+    assert "there is no command \\nonsense" in said.err
+
+
+def test_a_comment_does_not_keep_a_backslash_command_waiting() -> None:
+    desk = Desk("-- what is there?", "\\d")
+    desk.sit()
+
+    assert "pg_class" in desk.asked[0]
+    assert desk.prompts == ["acme=> "] * 3
+
+
+def test_a_file_may_hold_backslash_commands_on_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    desk = Desk()
+    goes_on = desk.hand_in("\\d\n\\x\nSELECT 1;\n  \\d tasks;\nSELECT '\n\\d\n';\nSELECT 2")
+
+    asked = [query if len(query) < 20 else "described" for query in desk.asked]
+    assert asked == ["described", "SELECT 1", *["described"] * 3, "SELECT '\n\\d\n'", "SELECT 2"]
+    assert "─[ row 1 ]─" in capsys.readouterr().out
+    assert goes_on
+
+
+def test_a_file_ends_where_it_says_so() -> None:
+    desk = Desk()
+
+    assert not desk.hand_in("SELECT 1;\n\\q\nSELECT 2;")
+    assert desk.asked == ["SELECT 1"]
+
+
+@pytest.mark.parametrize("line", ["\\nonsense", "\\d nothing"])
+def test_a_backslash_command_that_fails_ends_a_file(line: str) -> None:
+    desk = Desk(answer=lambda query: rows() if "attname" in query else rows("tasks"))
+
+    with pytest.raises(BadInput, match=r"nothing|nonsense"):
+        desk.hand_in(f"{line}\nSELECT 1;")
+    assert "SELECT 1" not in desk.asked
+
+
+def test_what_backslash_commands_say_is_json_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    Desk().hand_in("\\x\n\\d", as_json=True)
+
+    assert json.loads(capsys.readouterr().out)["command"] == "SELECT"
 
 
 def test_help_names_every_backslash_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,10 +90,20 @@ class Admin:
             AdminRefused: The gateway said no.
             AdminUnreachable: There was no answer, or not one of tiergate's.
         """
+        return self.act(method, path, body, query)[1]
+
+    def act(
+        self, method: str, path: str, body: object = None, query: Mapping[str, str | int] | None = None
+    ) -> tuple[int, dict[str, object]]:
+        """Which of the good statuses it was, and the answer's JSON object.
+
+        Raises:
+            AdminRefused, AdminUnreachable: As above.
+        """
         status, answer = self.send(method, path, body, query)
         if status >= 400:  # noqa: PLR2004 - HTTP: from here on it is an error
             raise self.refusal(status, answer)
-        return answer
+        return status, answer
 
     def send(
         self, method: str, path: str, body: object = None, query: Mapping[str, str | int] | None = None

@@ -24,6 +24,24 @@ from tiergate.cli.output import print_facts, print_json, print_rows, say
 
 app = typer.Typer(help="Postgres servers that tenants live on.", no_args_is_help=True)
 
+Dsn = Annotated[
+    str | None,
+    typer.Option(
+        "--dsn",
+        metavar="DSN",
+        help="A superuser's postgresql:// URL or libpq keywords; other users of the machine see it.",
+        show_default=False,
+    ),
+]
+DsnFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--dsn-file",
+        metavar="FILE",
+        help="A file that holds the DSN; - is standard input.",
+        show_default=False,
+    ),
+]
 _COLUMNS = ("name", "tier", "region", "address", "database", "tenants", "created_at")
 
 
@@ -34,24 +52,8 @@ def add(
     name: ClusterName,
     tier: TierName,
     region: Region = None,
-    dsn: Annotated[
-        str | None,
-        typer.Option(
-            "--dsn",
-            metavar="DSN",
-            help="A superuser's postgresql:// URL or libpq keywords; other users of the machine see it.",
-            show_default=False,
-        ),
-    ] = None,
-    dsn_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--dsn-file",
-            metavar="FILE",
-            help="A file that holds the DSN; - is standard input.",
-            show_default=False,
-        ),
-    ] = None,
+    dsn: Dsn = None,
+    dsn_file: DsnFile = None,
     admin: AdminUrl = None,
     key: AdminKey = None,
     as_json: AsJson = False,
@@ -60,7 +62,7 @@ def add(
 
     Its DSN is given by --dsn-file, by the variable TIERGATE_CLUSTER_DSN, or by --dsn.
 
-    Run it again after an interruption: what was done is kept.
+    Run it again after an interruption, or when something on the server was lost: what is there is kept.
     """
     body = {"name": name, "tier": tier.value, "region": region, "dsn": _dsn(dsn, dsn_file)}
     with open_admin(find_address(admin, key)) as api:
@@ -71,6 +73,27 @@ def add(
     say(f"Cluster {name} is ready for {tier.value} tenants.")
     for warning in _texts(answer.get("warnings")):
         say(f"Beware: {warning}")
+
+
+@app.command(epilog="Example: [bold]tiergate cluster set-address standard-1 --dsn-file standard-1.dsn[/bold]")
+def set_address(
+    name: ClusterName,
+    dsn: Dsn = None,
+    dsn_file: DsnFile = None,
+    admin: AdminUrl = None,
+    key: AdminKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say where a known cluster answers now, or give it another administrator's login.
+
+    Its DSN is given as for `cluster add`. What answers there must be that cluster; nothing on it is changed.
+    """
+    with open_admin(find_address(admin, key)) as api:
+        answer = api.ask("PUT", path_of("clusters", name, "address"), {"dsn": _dsn(dsn, dsn_file)})
+    if as_json:
+        print_json(answer)
+        return
+    say(f"Cluster {name} answers at {answer.get('address')}, administered by {answer.get('admin_user')}.")
 
 
 @app.command("list", epilog="Example: [bold]tiergate cluster list[/bold]")

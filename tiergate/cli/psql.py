@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tiergate.cli.admin import find_address, open_admin
+from tiergate.cli.backslash import is_command, obey
 from tiergate.cli.errors import BadInput
 from tiergate.cli.options import AdminKey, AdminUrl, AsJson, TenantName, read_text
 from tiergate.cli.session import Session
@@ -53,6 +54,7 @@ def psql(
     Without -c and -f it is a shell: statements end with a semicolon, and \? tells more.
 
     Each statement is a transaction of its own; the first one that fails ends -c, -f and standard input.
+    Backslash commands stand on lines of their own.
     """
     if command and file is not None:
         raise BadInput("both -c and -f are given", "Give one of them.")
@@ -64,17 +66,45 @@ def psql(
 
             Shell(session).run()
             return
-        texts = command or [read_text(file or Path("-"), "--file")]
-        for text in texts:
-            for statement in split(text):
-                session.run(statement)
+        for text in command or [read_text(file or Path("-"), "--file")]:
+            if not run(session, text):
+                return
+
+
+def run(session: Session, text: str) -> bool:
+    """Do what a whole text says, as if it were typed; whether to go on with the next one.
+
+    Raises:
+        StatementFailed, AdminRefused, AdminUnreachable, BadInput: Here it ends.
+    """
+    for step in split(text):
+        if not isinstance(step, Command):
+            session.run(step)
+        elif not obey(session, step):
+            return False
+    return True
+
+
+class Command(str):
+    """A line with a backslash command, among statements."""
+
+    __slots__ = ()
 
 
 def split(text: str) -> list[str]:
-    """The statements of a whole text; the last one needs no semicolon."""
+    """The statements and backslash commands of a whole text; the last statement needs no semicolon."""
     from tiergate.cli.statements import Script  # noqa: PLC0415 - its patterns take 20 ms to compile
 
-    script = Script()
-    done = script.feed(text)
+    script, done, waiting = Script(), list[str](), list[str]()
+    for line in text.splitlines(keepends=True):
+        if is_command(line):
+            # Fed in large pieces: each feeding reads again what is not complete.
+            done += script.feed("".join(waiting))
+            waiting.clear()
+            if script.is_empty:
+                done.append(Command(line.strip()))
+                continue
+        waiting.append(line)
+    done += script.feed("".join(waiting))
     rest = script.rest()
     return [*done, rest] if rest else done

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tiergate.cli import describe
 from tiergate.cli.admin import Admin, path_of
-from tiergate.cli.errors import StatementFailed
+from tiergate.cli.errors import BadInput, StatementFailed
 from tiergate.cli.output import new_console, new_table, print_json, say
 from tiergate.cli.text import printable
 
@@ -45,11 +45,8 @@ class Session:
         began_s = time.perf_counter()
         answer = self.ask(statement)
         took_s = time.perf_counter() - began_s
-        if self.as_json:
-            print_json(_with_names(answer))
-            return
         self._show(answer)
-        if self.is_timed:
+        if self.is_timed and not self.as_json:
             say(f"Time: {took_s * 1000:.1f} ms")
 
     def ask(self, statement: str, params: tuple[str, ...] = ()) -> dict[str, object]:
@@ -70,6 +67,7 @@ class Session:
         """Show what tables there are, or what one looks like.
 
         Raises:
+            BadInput: There is no such table.
             StatementFailed, AdminRefused, AdminUnreachable: As above.
         """
         if not name:
@@ -77,8 +75,7 @@ class Session:
             return
         columns = self.ask(describe.COLUMNS, (name,))
         if not columns.get("rows"):
-            say(f"There is no table {name} that {self.tenant} can see.")
-            return
+            raise BadInput(f"there is no table {name} that {self.tenant} can see", "\\d lists the tables.")
         self._show(columns)
         for question in describe.DETAILS:
             answer = self.ask(question, (name,))
@@ -86,6 +83,9 @@ class Session:
                 self._show(answer)
 
     def _show(self, answer: dict[str, object]) -> None:
+        if self.as_json:
+            print_json(_with_names(answer))
+            return
         fields = answer.get("fields")
         rows = answer.get("rows")
         count = answer.get("rowCount")

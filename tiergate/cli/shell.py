@@ -1,4 +1,4 @@
-"""The interactive half of `tiergate psql`: prompts, history, backslash commands, Ctrl-C and Ctrl-D."""
+"""The interactive half of `tiergate psql`: prompts, history, Ctrl-C and Ctrl-D."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -6,20 +6,12 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from tiergate.cli.errors import AdminRefused, AdminUnreachable, StatementFailed
+from tiergate.cli.backslash import is_command, obey
+from tiergate.cli.errors import AdminRefused, AdminUnreachable, BadInput, StatementFailed
 from tiergate.cli.failures import tell
 from tiergate.cli.output import say
 from tiergate.cli.session import Session
 from tiergate.cli.statements import Script
-
-HELP = """\
-SQL;             run a statement; it may take several lines
-\\d               list tables
-\\d TABLE         columns, indexes and constraints of a table
-\\x               rows as blocks of lines, on or off
-\\timing          how long each statement takes, on or off
-\\q  or Ctrl-D    leave
-Ctrl-C           forget what is typed, or cancel the statement that runs"""
 
 _MOST_LINES = 2000
 
@@ -54,8 +46,15 @@ class Shell:
             self._script = Script()
             say("")
             return True
-        if self._script.is_empty and line.lstrip().startswith("\\"):
-            return self._obey(line.strip())
+        if self._script.is_empty and is_command(line):
+            goes_on = True
+
+            def act() -> None:
+                nonlocal goes_on
+                goes_on = obey(self._session, line)
+
+            self._attempt(act)
+            return goes_on
         for statement in self._script.feed(line + "\n"):
             if not self._attempt(partial(self._session.run, statement)):
                 self._script = Script()
@@ -67,25 +66,6 @@ class Shell:
             return f"{self._session.tenant}=> "
         return f"{self._session.tenant}{self._script.within or '-'}> "
 
-    def _obey(self, line: str) -> bool:
-        word, _, rest = line.partition(" ")
-        match word.rstrip(";"):
-            case "\\q":
-                return False
-            case "\\d":
-                self._attempt(lambda: self._session.describe(rest.strip().rstrip(";")))
-            case "\\x":
-                self._session.is_expanded = not self._session.is_expanded
-                say(f"Expanded display is {_on(self._session.is_expanded)}.")
-            case "\\timing":
-                self._session.is_timed = not self._session.is_timed
-                say(f"Timing is {_on(self._session.is_timed)}.")
-            case "\\?":
-                say(HELP)
-            case _:
-                say(f"There is no {word}; \\? lists what there is.")
-        return True
-
     def _attempt(self, act: Callable[[], None]) -> bool:
         """Do it and tell what went wrong; whether to go on with what is in the same line."""
         try:
@@ -93,15 +73,11 @@ class Shell:
         except KeyboardInterrupt:
             # The connection is closed with the request; the gateway cancels the statement when it sees that.
             say("Cancelled.")
-        except (StatementFailed, AdminRefused, AdminUnreachable) as error:
+        except (StatementFailed, AdminRefused, AdminUnreachable, BadInput) as error:
             tell(error, as_json=False)
         else:
             return True
         return False
-
-
-def _on(is_on: bool) -> str:
-    return "on" if is_on else "off"
 
 
 def history_file() -> Path:

@@ -74,8 +74,8 @@ class Script:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing but white space waits for its semicolon."""
-        return not self._text.strip()
+        """Whether nothing waits for its semicolon, but for white space and comments that have ended."""
+        return not self.within and is_blank(self._text)
 
     def _skip(self, kind: str, opening: str, at: int) -> int | None:
         """Where what *opening* opens ends, be it the end of the text; None when it opens nothing."""

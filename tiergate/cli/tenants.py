@@ -12,6 +12,7 @@ from tiergate.tenant import Tier
 
 app = typer.Typer(help="Tenants: who is served, and how they are kept apart.", no_args_is_help=True)
 
+_CREATED = 201
 _COLUMNS = ("name", "tier", "region", "state", "cluster", "place", "created_at")
 
 
@@ -37,15 +38,16 @@ def create(
 
     A name is 1 to 63 characters of a-z, 0-9 and inner hyphens.
 
-    Run it again after an interruption: what was done is kept.
+    Run it again after an interruption: what was done is kept, and a tenant that is served is left alone.
     """
     body = {"name": name, "tier": tier.value, "region": region, "cluster": cluster}
     with open_admin(find_address(admin, key)) as api:
-        answer = api.ask("POST", "/tenants", body)
+        status, answer = api.act("POST", "/tenants", body)
     if as_json:
         print_json(answer)
         return
-    say(f"Tenant {name} is served on the {tier.value} tier, by cluster {answer.get('cluster')}.")
+    already = "" if status == _CREATED else " already"
+    say(f"Tenant {name} is served{already} on the {tier.value} tier, by cluster {answer.get('cluster')}.")
     say(f"A key for it: tiergate key create {name}")
 
 
