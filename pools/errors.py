@@ -21,6 +21,17 @@ class StatementRefused(TiergateError):
         self.keyword = keyword
 
 
+class StatementCostly(TiergateError):
+    """The text alone would hold up the server's scanner or take its memory, before any timeout counts."""
+
+    code = "statement-costly"
+    advice = "Write fewer operator characters in a row, and number parameters from $1 on."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the statement costs too much to read: {reason}")
+        self.reason = reason
+
+
 class StatementTooLong(TiergateError):
     """The text names the application's schema, and is too long to be searched for that."""
 

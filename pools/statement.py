@@ -15,9 +15,15 @@ from functools import lru_cache
 
 import postgast
 
-from pools.errors import StatementRefused, StatementTooLong
+from pools.errors import StatementCostly, StatementRefused, StatementTooLong
 
-_LONGEST_RENAMED = 256 * 1024  # the scanner takes about 1.5 µs a token
+_LONGEST_SCANNED = 64 * 1024  # the scanner takes about 1.5 µs a token
+# Postgres's scanner, ours and the server's, looks at a run of operator characters once for each of
+# them, and no timeout interrupts it: 16,000 plus signs took 6 s. This bound is about 25 ms.
+_OPERATORS = re.compile(r"[-+*/<>=~!@#%^&|`?]{16,}")
+_MOST_WORK = 1_000_000
+_LARGE_PARAMETER = re.compile(r"\$0*[1-9][0-9]{4,}")
+_MOST_PARAMETERS = 65535
 _LONGEST_WORD = 63  # as of Postgres's own names
 _LONGEST_REMEMBERED = 4096  # times as many texts: 64 MB at worst
 _WITH_US = "tiergate_q AS (SELECT 1)"
@@ -92,12 +98,14 @@ def fence(text: str, renaming: Renaming | None = None) -> Fenced:
 
     Raises:
         StatementRefused: It begins with a word that no query begins with, or there is nothing in it.
-        StatementTooLong: It names the schema, and is too long to be searched for that.
+        StatementTooLong: It names the schema, or a large parameter, and is too long to be searched for that.
+        StatementCostly: The server could not bound what it takes to read it.
     """
     return (_remembered if len(text) <= _LONGEST_REMEMBERED else _fenced)(text, renaming)
 
 
 def _fenced(text: str, renaming: Renaming | None) -> Fenced:
+    _refuse_costly(text)
     edits = _fence(text)
     if renaming is not None and any(name in text.lower() for name in renaming.written):
         edits += _rename(text, renaming)
@@ -105,6 +113,30 @@ def _fenced(text: str, renaming: Renaming | None) -> Fenced:
 
 
 _remembered = lru_cache(maxsize=4096)(_fenced)
+
+
+def _refuse_costly(text: str) -> None:
+    """Keep from the server what would hold it up before any of its limits begins to count."""
+    if sum((run.end() - run.start()) ** 2 for run in _OPERATORS.finditer(text)) > _MOST_WORK:
+        raise StatementCostly("it holds too many operator characters in a row")
+    if _LARGE_PARAMETER.search(text) is None:
+        return
+    source = text.encode()
+    for start, end in _scan(text):
+        word = source[start:end]
+        # The server makes room for every parameter up to the highest number: 1 GB for $268435455.
+        if word.startswith(b"$") and word[1:].isdigit() and int(word[1:]) > _MOST_PARAMETERS:
+            raise StatementCostly(f"a parameter's number is over {_MOST_PARAMETERS}")
+
+
+def _scan(text: str) -> list[tuple[int, int]]:
+    """Where each token begins and ends, in bytes, by Postgres's own scanner; none when it minds the text."""
+    if len(text) > _LONGEST_SCANNED:
+        raise StatementTooLong(_LONGEST_SCANNED)
+    try:
+        return [(token.start, token.end) for token in postgast.scan(text).tokens]
+    except postgast.PgQueryError:
+        return []  # the server says better what is wrong
 
 
 def _fence(text: str) -> list[Edit]:
@@ -136,14 +168,9 @@ def _rename(text: str, renaming: Renaming) -> list[Edit]:
     Goes by Postgres's own scanner, so that strings and comments are left alone. An
     alias of that very name is taken for the schema: the statement then fails.
     """
-    if len(text) > _LONGEST_RENAMED:
-        raise StatementTooLong(_LONGEST_RENAMED)
     source = text.encode()
     spellings = {form for name in renaming.written for form in (name.encode(), f'"{name}"'.encode())}
-    try:
-        tokens = [(token.start, token.end) for token in postgast.scan(text).tokens]
-    except postgast.PgQueryError:
-        return []  # the server says better what is wrong
+    tokens = _scan(text)
     words = [source[start:end] for start, end in tokens]
     here = [at for at, word in enumerate(words) if not word.startswith((b"--", b"/*"))]
     edits, bytes_before, before_this = [], 0, 0

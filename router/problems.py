@@ -74,6 +74,7 @@ RULES: dict[type[TiergateError], Rule] = {
     edge.Overloaded: Rule(503, "53300"),
     edge.Draining: Rule(503, "57P01"),
     pools.StatementRefused: Rule(400, "0A000"),
+    pools.StatementCostly: Rule(400, "54001"),
     pools.StatementTooLong: Rule(400, "54000"),
     pools.PoolExhausted: Rule(503, "53300"),
     pools.PoolsExhausted: Rule(503, "53300"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pools.errors import StatementRefused, StatementTooLong
+from pools.errors import StatementCostly, StatementRefused, StatementTooLong
 from pools.statement import Renaming, fence
 
 CTE = "tiergate_q AS (SELECT 1)"
@@ -166,7 +166,7 @@ def test_every_position_in_what_is_sent_is_one_in_the_text(text: str, reported: 
 )
 def test_a_long_head_is_read_in_one_go(head: str) -> None:
     began = time.perf_counter()
-    with suppress(StatementRefused):
+    with suppress(StatementRefused, StatementCostly):
         fence(head + "SELECT 1")
 
     assert time.perf_counter() - began < 2
@@ -224,7 +224,23 @@ def test_a_text_too_long_to_be_searched_is_refused_only_where_it_names_the_schem
 def test_renaming_takes_time_in_proportion_to_the_text() -> None:
     """Each place was found by reading all that stands before it."""
     began = time.perf_counter()
-    fenced = fence("(SELECT '" + "é" * 100_000 + "'" + ", app.a" * 20_000 + ")", APP)
+    fenced = fence("(SELECT '" + "é" * 20_000 + "'" + ", app.a" * 6_000 + ")", APP)
 
-    assert fenced.sql.count(b'"pl_x"') == 20_000
+    assert fenced.sql.count(b'"pl_x"') == 6_000
     assert time.perf_counter() - began < 2
+
+
+@pytest.mark.parametrize(
+    "text", ["SELECT " + "+" * 2000 + "1", "SELECT 1 " + "/**/" * 500, "SELECT 1 " + "/*" * 600 + "*/" * 600]
+)
+def test_a_text_that_the_scanner_would_take_seconds_for_is_refused(text: str) -> None:
+    with pytest.raises(StatementCostly):
+        fence(text)
+
+
+def test_a_parameter_that_the_server_would_make_room_for_is_refused() -> None:
+    for text in ("SELECT $65536", "SELECT $268435455", "SELECT $00000099999"):
+        with pytest.raises(StatementCostly):
+            fence(text)
+    for text in ("SELECT $65535", "SELECT '$268435455'", "SELECT 1 -- $268435455"):
+        assert fence(text).sql
