@@ -22,7 +22,9 @@ _LONGEST_SCANNED = 64 * 1024  # the scanner takes about 1.5 µs a token
 # them, and no timeout interrupts it: 16,000 plus signs took 6 s. This bound is about 25 ms.
 _OPERATORS = re.compile(r"[-+*/<>=~!@#%^&|`?]{16,}")
 _MOST_WORK = 1_000_000
-_LARGE_PARAMETER = re.compile(r"\$0*[1-9][0-9]{4,}")
+_LARGE_PARAMETER = re.compile(
+    r"\$0*(?:[1-9][0-9]{5}|[7-9][0-9]{4}|6[6-9][0-9]{3}|65[6-9][0-9]{2}|655[4-9][0-9]|6553[6-9])"
+)
 _MOST_PARAMETERS = 65535
 _LONGEST_WORD = 63  # as of Postgres's own names
 _LONGEST_REMEMBERED = 4096  # times as many texts: 64 MB at worst

@@ -50,7 +50,7 @@ REVOKE ALL ON tiergate.application FROM PUBLIC;
 --
 -- The lock comes first and the fence is read by a later statement: in READ COMMITTED that
 -- statement sees whatever the holder of the exclusive lock has committed. A REPEATABLE READ or
--- SERIALIZABLE transaction keeps the snapshot from before the wait, so there the row is locked
+-- SERIALIZABLE transaction keeps the snapshot from before the wait, so there the row is locked for a moment
 -- too, which Postgres refuses when it has changed since. A READ ONLY one cannot lock rows and
 -- need not: what it reads was this place's truth at a moment after the request began.
 --
@@ -87,8 +87,12 @@ BEGIN
         AND current_setting('transaction_read_only') = 'off' THEN
         BEGIN
             SELECT * INTO fence FROM tiergate.fence AS f WHERE f.tenant_id = tenant FOR SHARE;
-        EXCEPTION WHEN serialization_failure THEN
-            RAISE EXCEPTION USING ERRCODE = 'TG001', MESSAGE = 'tiergate: stale route', HINT = 'changed';
+            RAISE EXCEPTION USING ERRCODE = 'TG000';
+        EXCEPTION
+            WHEN serialization_failure THEN
+                RAISE EXCEPTION USING ERRCODE = 'TG001', MESSAGE = 'tiergate: stale route', HINT = 'changed';
+            WHEN SQLSTATE 'TG000' THEN
+                NULL; -- the block is rolled back, and the row's lock with it: nobody who changes the fence waits for us
         END;
     ELSE
         SELECT * INTO fence FROM tiergate.fence AS f WHERE f.tenant_id = tenant;

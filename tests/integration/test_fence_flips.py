@@ -129,16 +129,23 @@ async def test_a_reader_without_a_snapshot_sees_the_flip(
         await reader
 
 
+@asynccontextmanager
+async def open_inside(placement: Placement, isolation: Isolation) -> AsyncIterator[Connection]:
+    """A connection in a transaction of the tenant's, as the pools make one."""
+    async with open_admin(login_of(placement.place)) as connection:
+        bound = bind(placement, pid=connection.info.backend_pid, now_s=time.time(), timeout_ms=9000)
+        await connection.execute(f"BEGIN ISOLATION LEVEL {isolation}".encode())
+        entered = re.sub(rb"\$\d", b"%s", bound.sql)
+        await connection.execute(entered, [param.decode() for param in bound.params])
+        yield connection
+
+
 @pytest.mark.parametrize("isolation", WRITING)
 async def test_a_flip_waits_for_who_is_inside(
     places: Places, admin: Connection, isolation: Isolation
 ) -> None:
     acme = await places.create(Tier.STANDARD)
-    async with open_admin(login_of(acme.place)) as writer:
-        bound = bind(acme, pid=writer.info.backend_pid, now_s=time.time(), timeout_ms=9000)
-        entered = re.sub(rb"\$\d", b"%s", bound.sql)
-        await writer.execute(f"BEGIN ISOLATION LEVEL {isolation}".encode())
-        await writer.execute(entered, [param.decode() for param in bound.params])
+    async with open_inside(acme, isolation) as writer:
         await admin.execute("BEGIN")
         await admin.execute("SET LOCAL lock_timeout = '50ms'")
         with pytest.raises(psycopg.errors.LockNotAvailable):
@@ -151,6 +158,29 @@ async def test_a_flip_waits_for_who_is_inside(
 
     cursor = await admin.execute("SELECT id FROM app.notes WHERE tenant_id = %s", (acme.tenant,))
     assert await cursor.fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("isolation", WRITING)
+async def test_an_operator_changes_the_fence_at_once_whoever_is_inside(
+    places: Places, pools: Switchboard, admin: Connection, isolation: Isolation
+) -> None:
+    """A transaction that repeats its reads held the fence's row, and a suspension up as long as it ran."""
+    acme = await places.create(Tier.STANDARD)
+    async with open_inside(acme, isolation) as writer:
+        await admin.execute("SET lock_timeout = '100ms'")
+        await admin.execute(
+            "UPDATE tiergate.fence SET state = 'suspended' WHERE tenant_id = %s", (acme.tenant,)
+        )
+        with pytest.raises(StaleRoute) as stale:
+            await run(pools, acme, "SELECT 1", isolation=isolation)
+        assert stale.value.fence_state == "suspended"
+
+        # Who was inside before may end its work; the exclusive lock tells when it has.
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            await admin.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (LOCKS, acme.tenant))
+        await writer.execute("INSERT INTO notes (id) VALUES (1)")
+        await writer.execute("COMMIT")
+        await admin.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (LOCKS, acme.tenant))
 
 
 async def test_no_write_is_lost_or_late_while_the_fence_flips_again_and_again(
