@@ -102,6 +102,11 @@ async def test_a_key_that_was_revoked_before_the_outage_stays_so(site: Site, reg
     async with open_gateway(site.folder, site.registry_url) as gateway:
         assert await status(gateway, key) == (200, None)
         await gateway.ask_admin("DELETE", f"/keys/{key.split('_')[1]}")
+
+        async def is_refused() -> bool:
+            return (await status(gateway, key))[0] == 401
+
+        await wait_until(is_refused, what="the revoked key is refused")
         async with down(registry):
             answers = {await status(gateway, key) for _ in range(5)}
 
