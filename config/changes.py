@@ -11,6 +11,7 @@ from config.schema import SCHEMA, Node, Section, values
 from config.settings import Settings
 from tiergate.tenant import Tier
 
+_TIER_GUARD = ("sql", "functions", "types", "operators", "extensions")
 _TIER_LIMITS = ("default_pool_size", "query_wait_timeout", "max_waiting", "statement_timeout_s")
 RELOADABLE: frozenset[str] = frozenset(
     {
@@ -29,6 +30,7 @@ RELOADABLE: frozenset[str] = frozenset(
         "pools.server_connect_timeout",
         "pools.max_prepared_statements",
         *(f"pools.tiers.{tier}.{name}" for tier in Tier for name in _TIER_LIMITS),
+        *(f"guard.tiers.{tier}.{name}" for tier in Tier for name in _TIER_GUARD),
         "identity.cache_s",
         "identity.jwt",
         "logging.level",

@@ -204,7 +204,7 @@ def _plain(value: object) -> object:
         case int():
             return value if value.bit_length() < _JSON_BITS else math.inf * (1 if value > 0 else -1)
         case list() | tuple():
-            return [each if isinstance(each, str) else {} for each in value[:_MAX_ENTRIES]]
+            return [each if isinstance(each, str) else {} for each in value[: _MAX_ENTRIES + 1]]
         case _:
             return {}
 

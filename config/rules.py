@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from config.settings import Settings
+from tiergate.tenant import Tier
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
@@ -195,6 +196,13 @@ def registry_url_names_a_database(settings: Settings) -> Iterator[Finding]:
         yield Finding("registry.url", "postgresql://user:password@host:5432/database", because)
 
 
+def shared_tables_are_guarded(settings: Settings) -> Iterator[Finding]:
+    """Where tenants share tables and connections, no statement goes unread."""
+    if settings.guard.tiers[Tier.STANDARD].sql == "full":
+        because = "standard tenants share tables and connections"
+        yield Finding(f"guard.tiers.{Tier.STANDARD}.sql", "guarded", because)
+
+
 def schema_is_plain(settings: Settings) -> Iterator[Finding]:
     """The schema's name needs no quoting and belongs to nobody else."""
     schema = settings.application.schema
@@ -221,6 +229,7 @@ RULES: tuple[Rule, ...] = (
     domain_is_a_name,
     cors_origin_is_an_origin,
     registry_url_names_a_database,
+    shared_tables_are_guarded,
     schema_is_plain,
     application_is_there,
 )

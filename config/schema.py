@@ -26,6 +26,7 @@ class Kind(StrEnum):
     PATH = "path"
     CHOICE = "one word"
     CHOICES = "list of words"
+    NAMES = "list of names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class Leaf:
                 text = f"one of {', '.join(self.choices)}"
             case Kind.CHOICES:
                 text = f"a list of one or more of {', '.join(self.choices)}"
+            case Kind.NAMES:
+                text = f"a list of at most {self.high} names"
             case _:
                 assert_never(self.kind)
         return f"{text}, or null" if self.nullable else text
@@ -80,6 +83,8 @@ class Leaf:
                 return self.choices[0]
             case Kind.CHOICES:
                 return [self.choices[0]]
+            case Kind.NAMES:
+                return []
             case _:
                 assert_never(self.kind)
 
@@ -181,7 +186,8 @@ def _node(name: str, hint: Any, secret: bool) -> Node:  # noqa: FBT001  # Any: a
     low = bounds.get("ge", bounds.get("min_length"))
     high = bounds.get("le", bounds.get("max_length"))
     if origin is tuple:
-        return Leaf(name, Kind.CHOICES, low, high, get_args(args[0]), nullable, secret)
+        choices = get_args(args[0])
+        return Leaf(name, Kind.CHOICES if choices else Kind.NAMES, low, high, choices, nullable, secret)
     if origin is Literal:
         return Leaf(name, Kind.CHOICE, low, high, args, nullable, secret)
     return Leaf(name, _KINDS[hint], low, high, (), nullable, secret)

@@ -30,6 +30,7 @@ Domain = Annotated[str, Field(min_length=1, max_length=189)]  # a DNS name has 2
 Text = Annotated[str, Field(min_length=1, max_length=2_048)]
 AdminKey = Annotated[str, Field(min_length=16, max_length=1_024)]
 Secret = Annotated[str, Field(min_length=32, max_length=1_024)]
+Names = Annotated[tuple[str, ...], Field(max_length=100)]
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
     "ES256", "ES384", "ES512", "EdDSA", "HS256", "HS384", "HS512",
@@ -106,6 +107,24 @@ class Pools:
 
 
 @dataclass(frozen=True, slots=True)
+class TierGuard:
+    """What the statements of one tier may say, besides what every statement may."""
+
+    sql: Literal["guarded", "full"]
+    functions: Names
+    types: Names
+    operators: Names
+    extensions: Names
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What is let through to the databases."""
+
+    tiers: dict[Tier, TierGuard]
+
+
+@dataclass(frozen=True, slots=True)
 class Jwt:
     """One issuer whose tokens are believed."""
 
@@ -155,6 +174,7 @@ class Settings:
     registry: Registry
     secrets: Secrets
     pools: Pools
+    guard: Guard
     identity: Identity
     application: Application
     logging: Logging

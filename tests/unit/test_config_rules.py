@@ -246,3 +246,21 @@ def test_no_issuer_stands_twice() -> None:
     entry = {"algorithms": ["RS256"], **KEYS}
 
     assert only(issuers(entry, entry))[0] == "identity.jwt[1].issuer"
+
+
+def test_statements_on_shared_tables_are_always_judged() -> None:
+    path, instead = only({"guard.tiers.standard.sql": "full"})
+
+    assert path == "guard.tiers.standard.sql"
+    assert instead.startswith("write guarded: ")
+
+
+def test_tenants_with_tables_of_their_own_may_have_all_of_sql() -> None:
+    assert holds({"guard.tiers.premium.sql": "full", "guard.tiers.government.sql": "full"})
+
+
+def test_a_list_of_names_is_never_cut_short() -> None:
+    assert holds({"guard.tiers.standard.functions": [f"f{n}" for n in range(100)]})
+    assert set(mistakes({"guard.tiers.standard.functions": [f"f{n}" for n in range(101)]})) == {
+        "guard.tiers.standard.functions"
+    }
