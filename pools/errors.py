@@ -159,14 +159,15 @@ class ContextRefused(TiergateError):
         "The master key, the database's context key and the clocks must agree; see docs/how-to/operate.md."
     )
 
-    def __init__(self, tenant: TenantId, cluster: str, reason: str) -> None:
-        """*reason* is for the log."""
+    def __init__(self, tenant: TenantId, cluster: str, reason: str, doubt: str = "") -> None:
+        """*reason* is for the log; *doubt* is what may be out of date: "key", "clock", or nothing."""
         super().__init__(
             f"the database on cluster {cluster!r} did not accept the request's context for {tenant!r}"
         )
         self.tenant = tenant
         self.cluster = cluster
         self.reason = reason
+        self.doubt = doubt
 
 
 class DeadlineExceeded(TiergateError):

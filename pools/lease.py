@@ -162,7 +162,7 @@ def _refuse(wire: Wire, placement: Placement, fenced: list[Fenced], index: int, 
         case -1 if error.code == "TG001":
             raise StaleRoute(placement.tenant, error.hint or "unknown")
         case -1 if error.code == "TG002":
-            raise ContextRefused(placement.tenant, placement.place.cluster, error.message)
+            raise ContextRefused(placement.tenant, placement.place.cluster, error.message, error.hint or "")
         case -1 if error.code in _LOCK_WAITS:
             raise DeadlineExceeded("database")
         case -2 | -1:

@@ -25,12 +25,15 @@ class Place:
     Attributes:
         cluster: Name of the Postgres server in the registry.
         conninfo: libpq keyword/value string with host, port and TLS; no user, password or dbname.
+            The way that requests take, which may lead through a pooler.
         database: Bare name of the database.
         schema: Bare name of the schema that the application's tables are in.
         login: Role that requests connect as.
         password: That role's password.
         context_key: 32 bytes; signs the tokens that `tiergate.enter` accepts in this database.
         context_kid: Number of that key in the database's key table.
+        via_pgbouncer: Whether *conninfo* leads through PgBouncer in transaction mode.
+        prepares: Whether statements may be prepared by name there; PgBouncer cannot before 1.21.
     """
 
     id: PlaceId
@@ -43,6 +46,8 @@ class Place:
     password: str = field(repr=False)
     context_key: bytes = field(repr=False)
     context_kid: int
+    via_pgbouncer: bool = False
+    prepares: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@
 -- which cannot log in and has no members, so that nobody but these functions reads the keys.
 --
 -- How a request proves who it is:
---   1. The gateway signs (tenant, place, epoch, expiry, backend pid) with the database's key.
+--   1. The gateway signs (tenant, place, epoch, expiry, backend pid) with the database's key; behind a
+--      transaction pooler, where it cannot know the pid, (tenant, place, epoch, expiry, timeout, login),
+--      which a database believes only if its key is marked for that.
 --   2. tiergate.enter() checks that signature and the fence under the tenant's shared lock,
 --      and leaves a context: the tenant's name, signed anew over this backend and the start of
 --      this very transaction. It ends with the transaction and is worth nothing in another.
@@ -21,6 +23,8 @@ CREATE TABLE IF NOT EXISTS tiergate.context_key (
     inner_pad bytea NOT NULL CHECK (length(inner_pad) = 64),
     outer_pad bytea NOT NULL CHECK (length(outer_pad) = 64)
 );
+-- Whether what this key signs may come through a transaction pooler, and so name no backend.
+ALTER TABLE tiergate.context_key ADD COLUMN IF NOT EXISTS pooled boolean NOT NULL DEFAULT false;
 ALTER TABLE tiergate.context_key OWNER TO tiergate_context;
 REVOKE ALL ON tiergate.context_key FROM PUBLIC;
 
@@ -54,8 +58,11 @@ REVOKE ALL ON tiergate.application FROM PUBLIC;
 -- too, which Postgres refuses when it has changed since. A READ ONLY one cannot lock rows and
 -- need not: what it reads was this place's truth at a moment after the request began.
 --
--- mac: hexadecimal HMAC-SHA256 over 'enter|kid|pid|expires|epoch|place|tenant'.
--- expires: seconds since 1970. timeout_ms: statement_timeout for the rest of the transaction.
+-- mac: hexadecimal HMAC-SHA256 over 'enter|kid|pid|expires|epoch|place|tenant'; or 'p' and the one over
+-- 'enter-pooled|kid|login|expires|timeout_ms|epoch|place|tenant', where a pooler stands in between.
+-- expires: seconds since 1970, by this server's clock; nothing lives longer than 90 s, whatever was signed.
+-- timeout_ms: statement_timeout for the rest of the transaction.
+-- The hint tells the gateway what to do: 'key', read the route anew; 'clock', read our clock anew.
 CREATE OR REPLACE FUNCTION tiergate.enter(
     tenant text, place text, epoch bigint, kid integer, expires bigint, mac text, timeout_ms integer
 ) RETURNS void
@@ -67,19 +74,34 @@ DECLARE
     backend integer := pg_backend_pid();
     inner_pad bytea;
     outer_pad bytea;
+    pooled boolean;
+    kind text := '';
+    signed text;
     fence tiergate.fence;
     context text;
 BEGIN
-    SELECT k.inner_pad, k.outer_pad INTO inner_pad, outer_pad FROM tiergate.context_key AS k WHERE k.kid = enter.kid;
+    SELECT k.inner_pad, k.outer_pad, k.pooled INTO inner_pad, outer_pad, pooled
+    FROM tiergate.context_key AS k WHERE k.kid = enter.kid;
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'TG002', MESSAGE = 'tiergate: this database does not know the gateway''s key';
+        RAISE EXCEPTION USING ERRCODE = 'TG002', MESSAGE = 'tiergate: this database does not know the gateway''s key',
+            HINT = 'key';
     END IF;
-    IF mac IS DISTINCT FROM encode(sha256(outer_pad || sha256(inner_pad || convert_to(
-        format('enter|%s|%s|%s|%s|%s|%s', kid, backend, expires, epoch, place, tenant), 'UTF8'))), 'hex') THEN
+    IF mac LIKE 'p%' THEN
+        IF NOT pooled THEN
+            RAISE EXCEPTION USING ERRCODE = 'TG002', MESSAGE = 'tiergate: this database takes nothing through a pooler',
+                HINT = 'key';
+        END IF;
+        kind := 'p';
+        signed := format('enter-pooled|%s|%s|%s|%s|%s|%s|%s', kid, session_user, expires, timeout_ms, epoch, place, tenant);
+    ELSE
+        signed := format('enter|%s|%s|%s|%s|%s|%s', kid, backend, expires, epoch, place, tenant);
+    END IF;
+    IF mac IS DISTINCT FROM kind || encode(sha256(outer_pad || sha256(inner_pad || convert_to(signed, 'UTF8'))), 'hex') THEN
         RAISE EXCEPTION USING ERRCODE = 'TG002', MESSAGE = 'tiergate: the request is not signed for this tenant and connection';
     END IF;
-    IF clock_timestamp() > to_timestamp(expires::double precision) THEN
-        RAISE EXCEPTION USING ERRCODE = 'TG002', MESSAGE = 'tiergate: the request''s signature has expired';
+    IF clock_timestamp() NOT BETWEEN to_timestamp(expires - 90) AND to_timestamp(expires) THEN
+        RAISE EXCEPTION USING ERRCODE = 'TG002', HINT = 'clock',
+            MESSAGE = 'tiergate: the request''s signature has expired, or would live too long';
     END IF;
 
     PERFORM pg_advisory_xact_lock_shared(1413959000, hashtext(tenant));

@@ -46,6 +46,31 @@ def test_another_fact_gives_another_signature(other: Binding) -> None:
     assert other.params[5] != bound().params[5]
 
 
+POOLED = replace(PLACEMENT, place=replace(PLACE, via_pgbouncer=True))
+
+
+def test_through_a_pooler_login_and_timeout_are_signed_instead_of_the_process() -> None:
+    bound = bind(POOLED, pid=99, now_s=1_000.2, timeout_ms=1500, life_s=4.5)
+    signed = b"enter-pooled|7|l|1005|1500|42|pl_000000000001|acme"
+    mac = hmac.new(b"k" * 32, signed, hashlib.sha256).hexdigest().encode()
+
+    assert bound.params == (b"acme", b"pl_000000000001", b"42", b"7", b"1005", b"p" + mac, b"1500")
+    assert bound == bind(POOLED, pid=100, now_s=1_000.2, timeout_ms=1500, life_s=4.5)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        bind(POOLED, pid=99, now_s=1_000.2, timeout_ms=1501, life_s=4.5),
+        bind(POOLED, pid=99, now_s=1_000.2, timeout_ms=1500, life_s=5.5),
+        bind(replace(POOLED, place=replace(POOLED.place, login="m")), pid=99, now_s=1_000.2, timeout_ms=1500),
+    ],
+    ids=["timeout", "end", "login"],
+)
+def test_through_a_pooler_another_fact_gives_another_signature(other: Binding) -> None:
+    assert other.params[5] != bind(POOLED, pid=99, now_s=1_000.2, timeout_ms=1500, life_s=4.5).params[5]
+
+
 def test_in_the_shared_place_the_rights_are_taken_after_entering() -> None:
     assert (
         bound().sql
