@@ -49,7 +49,7 @@ class TenantCreated:
     """A tenant that is served.
 
     Attributes:
-        was_there: Whether it was served already, and nothing was done.
+        was_there: Whether it was served already; then its place was mended only.
     """
 
     tenant: Tenant
@@ -82,6 +82,10 @@ class Operations(Keys):
         super().__init__(store)
         self._provisioner = provisioner
         self._schema = application_schema
+
+    def let_run(self, full_sql: frozenset[Tier]) -> None:
+        """Make places of these tiers such that all of SQL can be run in them, from now on."""
+        self._provisioner.full_sql = full_sql
 
     async def add_cluster(
         self, name: str, tier: Tier, dsn: str, *, region: str | None, actor: str, deadline: Deadline
@@ -174,7 +178,7 @@ class Operations(Keys):
         actor: str,
         deadline: Deadline,
     ) -> TenantCreated:
-        """Take a tenant in, make its place, and serve it. Again is no harm.
+        """Take a tenant in, make its place, and serve it. Again it mends the place.
 
         Raises:
             TenantExists: The name stands for another tenant, or for a suspended one.
@@ -184,9 +188,10 @@ class Operations(Keys):
             placement = await self._store.create_tenant(
                 name, tier, application_schema=self._schema, actor=actor, region=region, cluster=cluster
             )
-            if placement.state is TenantState.ACTIVE:
-                return TenantCreated(await self._store.tenant(name), was_there=True)
             home = await self._store.cluster(placement.place.cluster)
+            if placement.state is TenantState.ACTIVE:
+                await self._provisioner.create(_access(home), placement, deadline)
+                return TenantCreated(await self._store.tenant(name), was_there=True)
             await self._prepare_shared(home, actor=actor, deadline=deadline)
             await self._provisioner.create(_access(home), placement, deadline)
             if tier is not Tier.STANDARD:

@@ -14,6 +14,7 @@ from fleet.cluster import lay_data_plane, lock, prepare, put_context_key
 from fleet.fence import FenceChange, FenceState, change_fence, insert_fence
 from fleet.identifier import quote_identifier
 from fleet.identity import refuse_shared_gate
+from fleet.own import close_own_schema, open_own_schema, own_schema
 from registry.placement import Place, Placement
 from tiergate.deadline import Deadline
 from tiergate.tenant import Tier
@@ -39,8 +40,10 @@ class Provisioner:
     ProvisioningFailed, besides what they name.
     """
 
-    def __init__(self, application: ApplicationSql) -> None:
+    def __init__(self, application: ApplicationSql, full_sql: frozenset[Tier] = frozenset()) -> None:
+        """*full_sql* are the tiers whose tenants may run all of SQL, and so make things of their own."""
         self._application = application
+        self.full_sql = full_sql
 
     async def prepare_cluster(
         self,
@@ -146,7 +149,7 @@ class Provisioner:
             await lock(admin, f"place {place.id}")
             login = roles.Login(place.login, place.password, roles.PREMIUM, inherits=True)
             await roles.put_login(admin, cluster.name, login)
-            await roles.put_session(admin, place.login, place.database, place.schema)
+            await roles.put_session(admin, place.login, place.database, *self._searched(place))
             await self._fill(cluster, admin, placement)
 
     async def _make_database(
@@ -171,7 +174,7 @@ class Provisioner:
                 " CONNECTION LIMIT 0".encode()
             )
         await roles.close_databases(admin, place.database)
-        await roles.put_session(admin, place.login, place.database, place.schema)
+        await roles.put_session(admin, place.login, place.database, *self._searched(place))
         async with open_admin(cluster, place.database, deadline) as inside:
             await lay_data_plane(inside)
             async with inside.transaction():
@@ -180,8 +183,13 @@ class Provisioner:
         if row is None or row[0] == 0:
             await admin.execute(f"ALTER DATABASE {database} CONNECTION LIMIT -1".encode())
 
+    def _searched(self, place: Place) -> tuple[str, ...]:
+        """The schemas that names are looked up in; what is made goes into the first."""
+        return (own_schema(place), place.schema) if place.tier in self.full_sql else (place.schema,)
+
     async def _fill(self, cluster: ClusterAccess, inside: Connection, placement: Placement) -> None:
         place = placement.place
         await put_context_key(inside, cluster.name, place)
         await apply(inside, cluster, place.schema, self._application, place.login)
+        await (open_own_schema if place.tier in self.full_sql else close_own_schema)(inside, place)
         await insert_fence(inside, placement)

@@ -128,11 +128,12 @@ async def put_login(connection: Connection, cluster: str, login: Login) -> None:
         await connection.execute(f"GRANT {quote_identifier(login.group)} TO {role}{how}".encode())
 
 
-async def put_session(connection: Connection, login: str, database: str, schema: str) -> None:
-    """Set what *login*'s sessions in *database* start with; the schema alone is searched."""
+async def put_session(connection: Connection, login: str, database: str, *schemas: str) -> None:
+    """Set what *login*'s sessions in *database* start with; *schemas* alone are searched."""
     begin = f"ALTER ROLE {quote_identifier(login)} IN DATABASE {quote_identifier(database)} SET "
     lines = [f"{begin}{name} = {quote_literal(value)};" for name, value in SESSION.items()]
-    lines.append(f"{begin}search_path = {quote_identifier(schema)}, pg_temp;")
+    searched = ", ".join(map(quote_identifier, schemas))
+    lines.append(f"{begin}search_path = {searched}, pg_temp;")
     await connection.execute("\n".join(lines).encode())
 
 

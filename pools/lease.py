@@ -19,14 +19,15 @@ from pools.errors import (
     StatementFailed,
 )
 from pools.result import Result, pg_error, result
-from pools.statement import Fenced, Renaming, Statement, fence
+from pools.statement import Fenced, Reach, Renaming, Statement, fence
 from pools.wire import Answer, Wire
 from registry.placement import Placement
 from tiergate.deadline import Deadline
+from tiergate.tenant import Tier
 
 _GOOD = frozenset({pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_CHUNK})
 _FATAL = pq.ExecStatus.FATAL_ERROR
-_TAGS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"})
+_TAGS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "EXPLAIN"})
 # The server gives up this much before we do, so that its clear error arrives and the connection lives on.
 _SERVER_FIRST_S = 0.1
 # The tenant's lock was not had in time: a move or a change of its fence holds it.
@@ -76,11 +77,13 @@ class RequestLimits:
         statement_timeout_s: For each statement, at the server.
         max_bytes: Of all answers together, on the wire.
         schemas: Names under which statements may write the application's schema.
+        full_sql: Whether any statement may be sent, not only queries and changes of rows.
     """
 
     statement_timeout_s: float
     max_bytes: int
     schemas: frozenset[str] = frozenset({"public"})
+    full_sql: bool = False
 
 
 async def run(
@@ -101,14 +104,24 @@ async def run(
         ResponseTooLarge: The same: the server may have committed while its answers were on their way.
     """
     renaming = Renaming(limits.schemas, placement.place.schema)
-    fenced = [fence(statement.text, renaming) for statement in transaction.statements]
+    reach = _reach(placement, transaction, limits)
+    fenced = [fence(statement.text, renaming, reach) for statement in transaction.statements]
     answers = await _fly(wire, placement, transaction, fenced, limits, deadline)
     if _is_stale(wire, fenced, answers):
         for text in fenced:  # the first stale plan has kept us from seeing the others
             wire.forget(text.sql)
         await wire.roll_back(until=deadline.at_s)
         answers = await _fly(wire, placement, transaction, fenced, limits, deadline)
+    if any(text.is_free for text in fenced):
+        wire.broken = True  # no reset is as sure as a close
     return _results(wire, placement, fenced, answers)
+
+
+def _reach(placement: Placement, transaction: Transaction, limits: RequestLimits) -> Reach:
+    """Which statements are sent. Plans tell estimates over all rows: not where it is shared."""
+    if placement.tier is Tier.STANDARD:
+        return Reach.QUERIES
+    return Reach.ANYTHING if limits.full_sql and not transaction.read_only else Reach.PLANS
 
 
 async def _fly(
@@ -150,7 +163,7 @@ def _results(wire: Wire, placement: Placement, fenced: list[Fenced], answers: li
             wire.broken = True
             raise ConnectionLost(f"the server answered with status {answer[-1].status}")
     results = [result(answer) for answer in answers[2:-1]]
-    if wire.in_transaction or any(r.command_tag.partition(" ")[0] not in _TAGS for r in results):
+    if wire.in_transaction or any(each.command_tag.partition(" ")[0] not in _TAGS for each in results):
         # The fence keeps every other command out. If one got in, this connection is nobody's any more.
         wire.broken = True
     return results

@@ -3,7 +3,11 @@
 A statement goes out behind a common table expression that nobody reads. With it
 in front, Postgres's own grammar accepts SELECT, INSERT, UPDATE, DELETE, MERGE and
 VALUES, and nothing else: no SET, COMMIT, PREPARE, LISTEN, DO or COPY, however the
-text is dressed. That holds without any parser of ours.
+text is dressed. That holds without any parser of ours. In front of a query that
+is to be explained it does the same.
+
+Where an operator lets all of SQL through, other statements go out as they are, and
+the connection is nobody's afterwards.
 
 Source:
     PostgreSQL 18, SQL commands, SELECT: `with_query`; gram.y, `PreparableStmt`.
@@ -11,6 +15,7 @@ Source:
 
 import re
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import lru_cache
 
 import postgast
@@ -30,6 +35,12 @@ _LONGEST_WORD = 63  # as of Postgres's own names
 _LONGEST_REMEMBERED = 4096  # times as many texts: 64 MB at worst
 _WITH_US = "tiergate_q AS (SELECT 1)"
 _ALLOWED = frozenset({"select", "values", "table", "insert", "update", "delete", "merge"})
+# What would leave the transaction, or turn the connection into a stream: never sent, whatever else may be.
+_NEVER = frozenset(
+    {"abort", "begin", "commit", "copy", "end", "prepare", "release", "rollback", "savepoint", "start"}
+)
+_EXPLAIN_OPTIONS = re.compile(r"\([A-Za-z0-9_, \t\n\r\f\v]*\)")
+_EXPLAIN_WORDS = frozenset({"analyze", "analyse", "verbose"})
 _BLANK = re.compile(r"(?:[ \t\n\r\f\v]+|--[^\n\r]*)*")
 _WORD = re.compile(r"[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
@@ -48,6 +59,14 @@ class Statement:
     params: tuple[bytes | None, ...] = ()
 
 
+class Reach(Enum):
+    """Which statements are sent: queries and changes of rows; their plans, too; or any."""
+
+    QUERIES = auto()
+    PLANS = auto()
+    ANYTHING = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
     """A change to a text: at *at*, *removed* characters gave way to *added*; counted in the original."""
@@ -64,10 +83,12 @@ class Fenced:
     Attributes:
         sql: What goes to the server, UTF-8.
         edits: What was changed for that, from left to right.
+        is_free: It is no query and has no fence: nobody else may use the connection afterwards.
     """
 
     sql: bytes
     edits: tuple[Edit, ...]
+    is_free: bool = False
 
     def position(self, reported: int) -> int:
         """The place in the caller's text, from 1, of an error that the server *reported*."""
@@ -93,25 +114,25 @@ class Renaming:
     lives: str
 
 
-def fence(text: str, renaming: Renaming | None = None) -> Fenced:
+def fence(text: str, renaming: Renaming | None = None, reach: Reach = Reach.QUERIES) -> Fenced:
     """Put the fence into *text*, and the schema's real name where the caller wrote the application's.
 
     A statement that begins with a parenthesis needs no fence: only a query can.
 
     Raises:
-        StatementRefused: It begins with a word that no query begins with, or there is nothing in it.
+        StatementRefused: It begins with a word that is not within *reach*, or there is nothing in it.
         StatementTooLong: It names the schema, or a large parameter, and is too long to be searched for that.
         StatementCostly: The server could not bound what it takes to read it.
     """
-    return (_remembered if len(text) <= _LONGEST_REMEMBERED else _fenced)(text, renaming)
+    return (_remembered if len(text) <= _LONGEST_REMEMBERED else _fenced)(text, renaming, reach)
 
 
-def _fenced(text: str, renaming: Renaming | None) -> Fenced:
+def _fenced(text: str, renaming: Renaming | None, reach: Reach) -> Fenced:
     _refuse_costly(text)
-    edits = _fence(text)
+    edits, is_free = _fence(text, reach)
     if renaming is not None and any(name in text.lower() for name in renaming.written):
         edits += _rename(text, renaming)
-    return Fenced(_edited(text, edits).encode(), tuple(edits))
+    return Fenced(_edited(text, edits).encode(), tuple(edits), is_free)
 
 
 _remembered = lru_cache(maxsize=4096)(_fenced)
@@ -141,20 +162,50 @@ def _scan(text: str) -> list[tuple[int, int]]:
         return []  # the server says better what is wrong
 
 
-def _fence(text: str) -> list[Edit]:
+def _fence(text: str, reach: Reach) -> tuple[list[Edit], bool]:
+    """The fence, and whether there is none because the statement may be any."""
     start = _after_blank(text, 0)
     if text[start : start + 1] == "(":
-        return []
+        return [], False
+    keyword = _keyword(text, start)
+    query = start
+    if keyword == "explain" and reach is not Reach.QUERIES:
+        query = _after_explain(text, start + len(keyword))
+    edit = _before_query(text, query)
+    if edit is not None:
+        return [edit], False
+    if reach is not Reach.ANYTHING or not keyword or keyword in _NEVER:
+        raise StatementRefused(keyword[:_LONGEST_WORD])
+    return [], True
+
+
+def _keyword(text: str, at: int) -> str:
+    word = _WORD.match(text, at)
+    return word.group().lower() if word else ""
+
+
+def _after_explain(text: str, at: int) -> int:
+    """Where the query begins whose plan is wanted; options are plain words, or the query is not found."""
+    at = _after_blank(text, at)
+    if (options := _EXPLAIN_OPTIONS.match(text, at)) is not None:
+        return _after_blank(text, options.end())
+    while (keyword := _keyword(text, at)) in _EXPLAIN_WORDS:
+        at = _after_blank(text, at + len(keyword))
+    return at
+
+
+def _before_query(text: str, start: int) -> Edit | None:
+    """The fence for the query that begins at *start*; None when none begins there."""
     word = _WORD.match(text, start)
     keyword = word.group().lower() if word else ""
     if keyword in _ALLOWED:
-        return [Edit(start, 0, f"WITH {_WITH_US} ")]
+        return Edit(start, 0, f"WITH {_WITH_US} ")
     if keyword != "with" or word is None:
-        raise StatementRefused(keyword[:_LONGEST_WORD])
+        return None
     following = _WORD.match(text, _after_blank(text, word.end()))
     if following and following.group().lower() == "recursive" and not _is_name(text, following.end()):
         word = following
-    return [Edit(word.end(), 0, f" {_WITH_US},")]
+    return Edit(word.end(), 0, f" {_WITH_US},")
 
 
 def _is_name(text: str, end: int) -> bool:

@@ -48,6 +48,7 @@ class DoorLimits:
     Attributes:
         statement_timeout_s: By tier, for each statement at the server.
         schemas: Names under which statements may write the application's schema.
+        full_sql: Tiers whose tenants may run all of SQL.
     """
 
     request_timeout_s: float
@@ -56,6 +57,7 @@ class DoorLimits:
     max_response_bytes: int
     statement_timeout_s: dict[Tier, float]
     schemas: frozenset[str]
+    full_sql: frozenset[Tier]
 
 
 class SqlDoor:
@@ -205,6 +207,7 @@ class SqlDoor:
             self.limits.statement_timeout_s[placement.tier],
             self.limits.max_response_bytes,
             self.limits.schemas,
+            placement.tier in self.limits.full_sql,
         )
         lease = Lease(self._switchboard, placement, deadline)
         try:

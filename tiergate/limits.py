@@ -4,6 +4,7 @@ from config.settings import Settings
 from pools.pool import PoolLimits
 from pools.switchboard import SwitchboardLimits
 from router.sql import DoorLimits
+from tiergate.tenant import Tier
 
 
 def pool_limits(settings: Settings) -> SwitchboardLimits:
@@ -27,6 +28,11 @@ def pool_limits(settings: Settings) -> SwitchboardLimits:
     )
 
 
+def full_sql(settings: Settings) -> frozenset[Tier]:
+    """The tiers whose tenants may run all of SQL."""
+    return frozenset(tier for tier, guard in settings.guard.tiers.items() if guard.sql == "full")
+
+
 def door_limits(settings: Settings) -> DoorLimits:
     """What one request may take."""
     gateway = settings.gateway
@@ -40,4 +46,5 @@ def door_limits(settings: Settings) -> DoorLimits:
         },
         # "public" too: that is what Prisma, among others, puts before every table.
         schemas=frozenset({"public", settings.application.schema}),
+        full_sql=full_sql(settings),
     )

@@ -37,14 +37,13 @@ from router.jwt import Tokens
 from router.sql import SqlDoor
 from tiergate.deadline import Deadline
 from tiergate.events import Event
-from tiergate.limits import door_limits, pool_limits
+from tiergate.limits import door_limits, full_sql, pool_limits
 from tiergate.listening import Addresses, Server, url
 
 _REFRESH_S = 1.0
 _LAST_WORDS_S = 1
 """For callers who are slow to take their answers, once the time for draining is over."""
-_CLOSE_S = 5.0
-"""For the pools to close their connections, which nobody uses any more."""
+_CLOSE_S = 5.0  # for the pools to close their connections, which nobody uses any more
 
 
 @dataclass(slots=True)
@@ -84,6 +83,7 @@ class Gateway:
         self.directory.cache.limits = Limits.of(now.registry)
         self.keys.cache.limits = Limits.of(now.registry)
         self.door.limits = door_limits(now)
+        self.operations.let_run(full_sql(now))
         self.door.trust(identifier(now, self.keys))
         self.admission.max_inflight = now.gateway.max_inflight
         self.log.level, self.log.requests, self.log.slow_s = (
@@ -185,8 +185,8 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
             identifier(settings, keys), directory, admission, switchboard,
             door_limits(settings), cors_origin=settings.gateway.cors_origin, emit=emit,
         )  # fmt: skip
-        application = read_application(settings.application.sql)
-        operations = Operations(store, Provisioner(application), settings.application.schema)
+        provisioner = Provisioner(read_application(settings.application.sql), full_sql(settings))
+        operations = Operations(store, provisioner, settings.application.schema)
         gateway = Gateway(
             settings,
             store,

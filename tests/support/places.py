@@ -92,7 +92,7 @@ class Places:
 
 
 @asynccontextmanager
-async def open_places(server: Cluster) -> AsyncIterator[Places]:
+async def open_places(server: Cluster, *, full_sql: frozenset[Tier] = frozenset()) -> AsyncIterator[Places]:
     """Two small tables, on a fresh database that is a prepared cluster of all three tiers."""
     async with open_database(server) as conninfo:
         part = {key: str(value) for key, value in conninfo_to_dict(conninfo).items()}
@@ -110,7 +110,8 @@ async def open_places(server: Cluster) -> AsyncIterator[Places]:
             context_key=secrets.token_bytes(32),
             context_kid=1,
         )
-        places = Places(access, Provisioner(ApplicationSql((("tables.sql", TABLES),))), shared)
+        provisioner = Provisioner(ApplicationSql((("tables.sql", TABLES),)), full_sql)
+        places = Places(access, provisioner, shared)
         for tier in Tier:
             own = shared if tier is Tier.STANDARD else None
             await places.provisioner.prepare_cluster(access, tier, Deadline.after(60), shared=own)
@@ -181,12 +182,13 @@ async def run(
     within_s: float = 30,
     statement_timeout_s: float = 30,
     max_bytes: int = 64 << 20,
+    full_sql: bool = False,
 ) -> list[Result]:
     """Run statements as *placement*'s tenant in one transaction on a lease of their own."""
     told = [Statement(text) if isinstance(text, str) else text for text in statements]
     transaction = Transaction(told, isolation, read_only=read_only, deferrable=deferrable)
     async with switchboard.lease(placement, Deadline.after(within_s)) as lease:
-        return await lease.run(transaction, RequestLimits(statement_timeout_s, max_bytes))
+        return await lease.run(transaction, RequestLimits(statement_timeout_s, max_bytes, full_sql=full_sql))
 
 
 async def value(switchboard: Switchboard, placement: Placement, statement: str | Statement) -> str | None:

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pools.errors import StatementCostly, StatementRefused, StatementTooLong
-from pools.statement import Renaming, fence
+from pools.statement import Reach, Renaming, fence
 
 CTE = "tiergate_q AS (SELECT 1)"
 
@@ -244,3 +244,57 @@ def test_a_parameter_that_the_server_would_make_room_for_is_refused() -> None:
             fence(text)
     for text in ("SELECT $65535", "SELECT '$268435455'", "SELECT 1 -- $268435455"):
         assert fence(text).sql
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("EXPLAIN SELECT 1", f"EXPLAIN WITH {CTE} SELECT 1"),
+        ("explain analyze verbose select 1", f"explain analyze verbose WITH {CTE} select 1"),
+        ("EXPLAIN/**/ANALYZE/**/SELECT 1", f"EXPLAIN/**/ANALYZE/**/WITH {CTE} SELECT 1"),
+        ("EXPLAIN (ANALYZE, FORMAT json) DELETE FROM t",
+         f"EXPLAIN (ANALYZE, FORMAT json) WITH {CTE} DELETE FROM t"),
+        ("EXPLAIN (COSTS off) WITH a AS (SELECT 1) TABLE a",
+         f"EXPLAIN (COSTS off) WITH {CTE}, a AS (SELECT 1) TABLE a"),
+    ],
+)  # fmt: skip
+def test_where_plans_may_be_seen_the_fence_stands_before_the_query(text: str, expected: str) -> None:
+    assert fence(text, reach=Reach.PLANS).sql.decode() == expected
+    assert not fence(text, reach=Reach.ANYTHING).is_free
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["EXPLAIN", "EXPLAIN EXECUTE x", "EXPLAIN CREATE TABLE a AS SELECT 1",
+     "EXPLAIN DECLARE c CURSOR FOR SELECT 1",
+     'EXPLAIN ("analyze") CREATE TABLE a AS SELECT 1', "EXPLAIN (analyze 'on') EXECUTE x",
+     "EXPLAIN ANALYZE (costs off) EXECUTE x", "EXPLAIN ((SELECT 1))", "EXPLAIN (ANALYZE) (SELECT 1)",
+     "EXPLAIN EXPLAIN SELECT 1", "SET role x", "COMMIT"],
+)  # fmt: skip
+def test_where_plans_may_be_seen_nothing_else_is_let_through(text: str) -> None:
+    with pytest.raises(StatementRefused):
+        fence(text, reach=Reach.PLANS)
+
+
+@pytest.mark.parametrize(
+    "text", ["CREATE TABLE a (b int)", "SET role x", "DO $$BEGIN END$$", "EXPLAIN EXECUTE x"]
+)
+def test_where_all_of_sql_is_let_through_other_statements_go_out_as_they_are(text: str) -> None:
+    fenced = fence(text, reach=Reach.ANYTHING)
+
+    assert (fenced.sql.decode(), fenced.is_free) == (text, True)
+
+
+def test_where_all_of_sql_is_let_through_a_query_still_has_its_fence() -> None:
+    assert fence("SELECT 1", reach=Reach.ANYTHING) == fence("SELECT 1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ";", "/* CREATE TABLE a () */", "BEGIN", "START TRANSACTION", "COMMIT", "END", "ABORT", "ROLLBACK",
+     "SAVEPOINT a", "RELEASE a", "PREPARE TRANSACTION 'a'", "COPY a TO STDOUT", "/**/commit"],
+)  # fmt: skip
+def test_nothing_ends_the_transaction_wherever_it_is_sent(text: str) -> None:
+    for reach in Reach:
+        with pytest.raises(StatementRefused):
+            fence(text, reach=reach)
