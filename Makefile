@@ -10,14 +10,14 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types contracts package bench-quick clients compose-check check lock clean
+.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead clients compose-check check lock clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
 	@echo "make TARGET [ARGS='more for the command']"
 	@echo
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
-		while IFS='|' read -r target text; do printf '  %-14s %s\n' "$$target" "$$text"; done
+		while IFS='|' read -r target text; do printf '  %-16s %s\n' "$$target" "$$text"; done
 
 # The environment is made anew when the lock file changes; the project is linked into it again when
 # its own metadata change. Byte code is written when Python first needs it: that halves the time here.
@@ -60,6 +60,9 @@ package: install ## Build wheel and source archive into dist/, and try the wheel
 
 bench-quick: install ## Requests/s of a warm point read, beside the same service by hand (about a minute)
 	@$(BIN)/python -m bench.quick $(ARGS)
+
+bench-overhead: install ## Processor time of the database server that isolation costs (about a minute)
+	@$(BIN)/python -m bench.overhead $(ARGS)
 
 # Exactly what the lock file says; the scripts of packages are not run. Then Prisma writes its client.
 clients: $(CLIENTS)/node_modules/.installed ## Install the client libraries for the acceptance tests (needs Node 20)

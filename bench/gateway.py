@@ -3,9 +3,7 @@
 import asyncio
 import json
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,7 +14,7 @@ from typing import Any
 from psycopg.conninfo import make_conninfo
 
 from bench.load import Answer, Call, Target, call_once, request
-from bench.serving import HOST, NotReady, free_port, stop
+from bench.serving import HOST, NotReady, free_port, server_folder, stop
 
 READY_S = 120.0
 DATABASE = "application"
@@ -69,32 +67,25 @@ async def open_demo() -> AsyncIterator[RunningDemo]:
     Raises:
         NotReady: It ended, or was not ready after READY_S.
     """
-    folder = _make_folder()
     port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "tiergate.cli", "demo", "--json", "--dir", str(folder)),
-        *("--port", str(port), "--admin-port", str(free_port())),
-        stdout=asyncio.subprocess.DEVNULL,
-        env=dict(os.environ),
-    )
-    try:
-        facts = await _wait_ready(folder / "demo.json", process)
-        yield RunningDemo(
-            port=port,
-            pid=process.pid,
-            keys={name: tenant["key"] for name, tenant in facts["tenants"].items()},
-            superuser=_superuser(facts["clusters"]["standard"]),
+    with server_folder() as folder:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "tiergate.cli", "demo", "--json", "--dir", str(folder)),
+            *("--port", str(port), "--admin-port", str(free_port())),
+            stdout=asyncio.subprocess.DEVNULL,
+            env=dict(os.environ),
         )
-    finally:
-        await stop(process)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _make_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="tiergate-bench-"))
-    folder.chmod(0o711)  # root's Postgres runs as another user, who must get through
-    return folder
+        try:
+            facts = await _wait_ready(folder / "demo.json", process)
+            yield RunningDemo(
+                port=port,
+                pid=process.pid,
+                keys={name: tenant["key"] for name, tenant in facts["tenants"].items()},
+                superuser=_superuser(facts["clusters"]["standard"]),
+            )
+        finally:
+            await stop(process)
 
 
 def _read_facts(file: Path) -> dict[str, dict[str, dict[str, str]]] | None:

@@ -25,6 +25,15 @@ class Machine:
     postgres: str
     packages: dict[str, str]
 
+    @property
+    def line(self) -> str:
+        """All of it, for people."""
+        packages = ", ".join(f"{name} {number}" for name, number in self.packages.items())
+        return (
+            f"{self.cpus} CPUs ({self.processor}), {self.system}, Python {self.python}, "
+            f"Postgres {self.postgres}, {packages}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -117,12 +126,7 @@ def print_report(title: str, machine: Machine, figures: Sequence[Figures], basel
     console = Console()
     console.width = max(console.width, 100)
     console.print(table)
-    packages = ", ".join(f"{name} {number}" for name, number in machine.packages.items())
-    console.print(
-        f"{machine.cpus} CPUs ({machine.processor}), {machine.system}, Python {machine.python}, "
-        f"Postgres {machine.postgres}, {packages}",
-        style="dim",
-    )
+    console.print(machine.line, style="dim")
     for row in figures:
         for reason, count in row.failures.items():
             console.print(f"{row.name}: {count} times {reason}", style="bold red")

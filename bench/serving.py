@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -25,6 +27,17 @@ def free_port() -> int:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """A folder that goes away; root's Postgres runs as another user, who can get through."""
+    folder = Path(tempfile.mkdtemp(prefix="tiergate-bench-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def wait_listening(port: int, process: asyncio.subprocess.Process) -> None:
