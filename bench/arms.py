@@ -16,6 +16,7 @@ from fleet.access import ClusterAccess, Connection, open_admin
 from fleet.application import ApplicationSql
 from fleet.identifier import quote_identifier
 from fleet.provision import Provisioner
+from pools.clock import Clock, Ours
 from pools.dial import connect, connected, hang_up
 from pools.lease import RequestLimits, Transaction, run
 from pools.result import Result, pg_error, result
@@ -165,11 +166,12 @@ def ask_by_setting(wire: Wire) -> Ask:
 
 def ask_by_signature(wire: Wire, placement: Placement) -> Ask:
     """As the gateway asks: everything that it sends to a database, as it sends it."""
+    clock = Clock("bench", Ours(), lambda _event: None)
 
     async def ask(kind: Kind, number: int) -> Result:
         params = tuple(b"%d" % value for value in kind.draw(number))
         transaction = Transaction((Statement(kind.by_policy, params),))
-        [answer] = await run(wire, placement, transaction, _LIMITS, Deadline.after(_TIMEOUT_S))
+        [answer] = await run(wire, clock, placement, transaction, _LIMITS, Deadline.after(_TIMEOUT_S))
         return answer
 
     return ask

@@ -16,6 +16,8 @@ from observe.scrub import frames, scrub
 from tiergate.errors import TiergateError
 from tiergate.events import (
     CacheAnswered,
+    ClockOff,
+    ClockRead,
     ConnectionClosed,
     ConnectionOpened,
     DialFailed,
@@ -71,14 +73,17 @@ class Log:
         match event:
             case RequestAnswered():
                 self._tell_request(event)
-            case CacheAnswered():
-                pass  # two for each request: a matter for metrics only
+            case CacheAnswered() | ClockRead():
+                pass  # a matter for metrics only; the first happens twice in each request
             case ConnectionOpened(cluster, tier, took_s):
                 self.say("debug", "connection-opened", cluster=cluster, tier=tier, ms=_ms(took_s))
             case ConnectionClosed(cluster, tier, reason):
                 self.say("debug", "connection-closed", cluster=cluster, tier=tier, reason=reason)
             case DialFailed(cluster, tier, error):
                 self._limit("warning", "dial-failed", cluster, cluster=cluster, tier=tier, error=scrub(error))
+            case ClockOff(cluster, offset_s, jumped_s):
+                facts = {"offset_s": round(offset_s, 3), "jumped_s": round(jumped_s, 3)}
+                self._limit("warning", "clock-off", cluster, cluster=cluster, **facts)
             case PoolClosed(cluster, tier, reason):
                 self.say("debug", "pool-closed", cluster=cluster, tier=tier, reason=reason)
             case StaleRouteRefused(tenant, tier, state):

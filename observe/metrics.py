@@ -17,6 +17,8 @@ from observe.tally import MOST_VALUES, CounterTally, HistogramTally
 from tiergate.errors import TiergateError
 from tiergate.events import (
     CacheAnswered,
+    ClockOff,
+    ClockRead,
     ConnectionClosed,
     ConnectionOpened,
     DialFailed,
@@ -121,6 +123,14 @@ class Metrics:
             "tiergate_pool_budget", "Server connections allowed and used, by cluster.", ["cluster", "kind"]
         )
         self._clusters_seen: set[str] = set()
+        self._clocks_seen: set[str] = set()
+        self._clock_offset = Gauge(
+            "tiergate_clock_offset_seconds",
+            "How far a cluster's clock is ahead of this gateway's, when it was last read.",
+            ["cluster"],
+            registry=self.registry,
+            multiprocess_mode="mostrecent",
+        )
         self._opened = self._counter_by_tier(
             "tiergate_connections_opened_total", "Server connections opened."
         )
@@ -160,7 +170,7 @@ class Metrics:
     def _counter_by_tier(self, name: str, text: str) -> CounterTally:
         return self._counter(name, text, ["tier"], [(tier,) for tier in Tier])
 
-    def __call__(self, event: Event) -> None:  # noqa: C901 - one case for each kind of event
+    def __call__(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case for each kind of event
         """Fold one event."""
         match event:
             case RequestAnswered():
@@ -173,6 +183,10 @@ class Metrics:
                 self._closed.add((tier, reason))
             case DialFailed(tier=tier):
                 self._dials_failed.add((tier,))
+            case ClockRead(cluster=cluster, offset_s=offset_s):
+                self._fold_clock(cluster, offset_s)
+            case ClockOff():
+                pass  # the gauge shows it
             case PoolClosed(tier=tier, reason=reason):
                 self._pools_closed.add((tier, reason))
             case StaleRouteRefused(tier=tier):
@@ -185,6 +199,11 @@ class Metrics:
                 self._loops_failed.add((loop,))
             case _:
                 assert_never(event)
+
+    def _fold_clock(self, cluster: str, offset_s: float) -> None:
+        if cluster in self._clocks_seen or len(self._clocks_seen) < MOST_VALUES:
+            self._clocks_seen.add(cluster)
+            self._clock_offset.labels(cluster).set(offset_s)
 
     def _fold_request(self, event: RequestAnswered) -> None:
         tier = event.tier or UNKNOWN

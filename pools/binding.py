@@ -42,7 +42,7 @@ def bind(
     place, epoch = placement.place, placement.epoch
     kid = place.context_kid
     if place.via_pgbouncer:
-        kind, expires = b"p", math.ceil(now_s + life_s)
+        kind, expires = b"p", math.ceil(now_s + min(life_s, LONGEST_LIFE_S))
         signed = (
             f"enter-pooled|{kid}|{place.login}|{expires}|{timeout_ms}|{epoch}|{place.id}|{placement.tenant}"
         )

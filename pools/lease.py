@@ -1,14 +1,15 @@
 """One connection, one tenant, one transaction."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import NoReturn
 
 from psycopg import pq
 
-from pools.binding import bind
+from pools.binding import LONGEST_LIFE_S, bind
+from pools.clock import Clock
 from pools.errors import (
     ConnectionLost,
     ContextRefused,
@@ -30,6 +31,8 @@ _FATAL = pq.ExecStatus.FATAL_ERROR
 _TAGS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "EXPLAIN"})
 # The server gives up this much before we do, so that its clear error arrives and the connection lives on.
 _SERVER_FIRST_S = 0.1
+# A token that goes through a pooler lives no longer than this, unless it was seen to wait longer there.
+_POOLED_LIFE_S = 5.0
 # The tenant's lock was not had in time: a move or a change of its fence holds it.
 _LOCK_WAITS = frozenset({"55P03", "57014"})
 _STALE_PLAN = frozenset({("0A000", "RevalidateCachedQuery"), ("26000", "FetchPreparedStatement")})
@@ -87,9 +90,15 @@ class RequestLimits:
 
 
 async def run(
-    wire: Wire, placement: Placement, transaction: Transaction, limits: RequestLimits, deadline: Deadline
-) -> list[Result]:
+    wire: Wire, clock: Clock, placement: Placement, transaction: Transaction, limits: RequestLimits,
+    deadline: Deadline,
+) -> list[Result]:  # fmt: skip
     """Run *transaction* as *placement*'s tenant on *wire*, in one network round trip.
+
+    When the server minds a plan or our time, nothing has run: it is asked once more, after two others.
+
+    Args:
+        clock: The server's.
 
     Returns:
         1 result for each statement, in order. They are handed out only once COMMIT has succeeded.
@@ -106,39 +115,60 @@ async def run(
     renaming = Renaming(limits.schemas, placement.place.schema)
     reach = _reach(placement, transaction, limits)
     fenced = [fence(statement.text, renaming, reach) for statement in transaction.statements]
-    answers = await _fly(wire, placement, transaction, fenced, limits, deadline)
+    fly = partial(_fly, wire, clock, placement, transaction, fenced, limits=limits, deadline=deadline)
+    answers = await fly()
+    if _is_out_of_time(answers):
+        await wire.roll_back(until=deadline.at_s)
+        await clock.read(wire, until=deadline.at_s)
+        answers = await fly(life_s=LONGEST_LIFE_S)
     if _is_stale(wire, fenced, answers):
         for text in fenced:  # the first stale plan has kept us from seeing the others
             wire.forget(text.sql)
         await wire.roll_back(until=deadline.at_s)
-        answers = await _fly(wire, placement, transaction, fenced, limits, deadline)
+        answers = await fly()
     if any(text.is_free for text in fenced):
         wire.broken = True  # no reset is as sure as a close
     return _results(wire, placement, fenced, answers)
 
 
 def _reach(placement: Placement, transaction: Transaction, limits: RequestLimits) -> Reach:
-    """Which statements are sent. Plans tell estimates over all rows: not where it is shared."""
+    """Which statements are sent. Plans tell estimates over all rows: not where it is shared.
+
+    What leaves something behind is undone by closing the connection; ours to a pooler is not the server's.
+    """
     if placement.tier is Tier.STANDARD:
         return Reach.QUERIES
-    return Reach.ANYTHING if limits.full_sql and not transaction.read_only else Reach.PLANS
+    is_free = limits.full_sql and not transaction.read_only and not placement.place.via_pgbouncer
+    return Reach.ANYTHING if is_free else Reach.PLANS
 
 
 async def _fly(
-    wire: Wire, placement: Placement, transaction: Transaction, fenced: list[Fenced],
-    limits: RequestLimits, deadline: Deadline,
+    wire: Wire, clock: Clock, placement: Placement, transaction: Transaction, fenced: list[Fenced],
+    *, limits: RequestLimits, deadline: Deadline, life_s: float = _POOLED_LIFE_S,
 ) -> list[Answer]:  # fmt: skip
     left_s = deadline.left_s()
     timeout_s = min(limits.statement_timeout_s, left_s - _SERVER_FIRST_S)
     if timeout_s <= 0:
         raise DeadlineExceeded("queue")
-    binding = bind(placement, pid=wire.pid, now_s=time.time(), timeout_ms=max(1, int(timeout_s * 1000)))
+    binding = bind(
+        placement, pid=wire.pid, now_s=clock.now_s(), timeout_ms=max(1, int(timeout_s * 1000)),
+        life_s=min(left_s, life_s) + clock.error_s,
+    )  # fmt: skip
     wire.ask(transaction.begin())
     wire.ask(binding.sql, binding.params)
     for text, statement in zip(fenced, transaction.statements, strict=True):
         wire.ask(text.sql, statement.params, rows=True)
     wire.ask(b"COMMIT")
     return await wire.fly(max_bytes=limits.max_bytes, until=deadline.at_s)
+
+
+def _is_out_of_time(answers: list[Answer]) -> bool:
+    """Whether the database found our signature expired: it waited long, or one of the clocks has jumped."""
+    entered = answers[1][-1]
+    if entered.status != _FATAL:
+        return False
+    error = pg_error(entered)
+    return (error.code, error.hint) == ("TG002", "clock")
 
 
 def _is_stale(wire: Wire, fenced: list[Fenced], answers: list[Answer]) -> bool:

@@ -9,15 +9,15 @@ one permit of the budget. A waiter that gives up leaves nothing behind.
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 
 import psycopg
-from psycopg.pq.abc import PGconn
 
 from pools.backoff import Backoff
+from pools.bounds import PoolLimits
 from pools.budget import Budget
+from pools.clock import Clock
 from pools.dial import connect, connected, hang_up
 from pools.errors import ConnectionLost, DatabaseUnavailable, DeadlineExceeded, PoolExhausted, QueueFull
 from pools.queue import Queue, Waiter
@@ -31,31 +31,22 @@ Start = Callable[[Work, str], None]
 """Runs a coroutine as a named task that nobody waits for; the switchboard's task group."""
 
 
-@dataclass(frozen=True, slots=True)
-class PoolLimits:
-    """What one pool may use, in PgBouncer's words; times in seconds."""
-
-    default_pool_size: int
-    max_waiting: int
-    query_wait_timeout: float
-    server_idle_timeout: float
-    server_lifetime: float
-    server_connect_timeout: float
-    max_prepared_statements: int
-
-
 class Pool:
     """A bounded set of connections to one place.
 
     Attributes:
+        clock: The cluster's.
         retired: Serves nobody new; goes once who waits is served and what is lent has come back.
         closing: Connections whose end the server has not confirmed yet.
         is_reachable: Whether the last dial succeeded; None before the first.
         last_used: When a connection last came free, on the event loop's clock.
     """
 
-    def __init__(self, place: Place, limits: PoolLimits, budget: Budget, *, start: Start, emit: Emit) -> None:
+    def __init__(
+        self, place: Place, limits: PoolLimits, budget: Budget, clock: Clock, *, start: Start, emit: Emit
+    ) -> None:
         self.place = place
+        self.clock = clock
         self.limits = limits
         self.retired = False
         self.closing = 0
@@ -154,7 +145,10 @@ class Pool:
     def give_back(self, wire: Wire) -> None:
         """Take a lent connection back: to the next waiter, to rest, or to its end."""
         if wire.in_transaction and not wire.broken:
-            self._start(self._roll_back(wire), "roll back")
+            self._start(self._first(wire, wire.roll_back), "roll back")
+            return
+        if self.clock.is_due and not wire.broken:
+            self._start(self._first(wire, partial(self.clock.read, wire)), "read the clock")
             return
         self._lent -= 1
         if wire.broken:
@@ -164,11 +158,11 @@ class Pool:
         else:
             self._offer(wire)
 
-    async def _roll_back(self, wire: Wire) -> None:
-        """End a failed transaction off the request's path; what cannot be ended is closed."""
+    async def _first(self, wire: Wire, do: Callable[[], Awaitable[None]]) -> None:
+        """Do something on a wire before it comes back, off the request's path; else it is closed."""
         try:
             async with asyncio.timeout(self.limits.server_connect_timeout):
-                await wire.roll_back()
+                await do()
         except (ConnectionLost, TimeoutError):
             wire.broken = True
         finally:
@@ -205,20 +199,22 @@ class Pool:
             self._start(self._open(), f"dial {self.place.cluster}")
 
     async def _open(self) -> None:
-        place, began, conn, wire = self.place, self._loop.time(), None, None
+        place, began, conn, wire, is_open = self.place, self._loop.time(), None, None, False
         try:
             async with asyncio.timeout(self.limits.server_connect_timeout):
                 conn = await connect(place.conninfo, place.login, place.password, place.database)
                 await connected(conn)
-            wire = Wire(conn, max_prepared=self.limits.max_prepared_statements)
-        except (psycopg.Error, OSError, TimeoutError) as exc:
-            reason = str(exc).strip() or "no answer in time"
-            self._back_off(reason)
+                wire = Wire(conn, max_prepared=self.limits.max_prepared_statements if place.prepares else 0)
+                await self.clock.read(wire)
+            is_open = True
+        except (psycopg.Error, OSError, TimeoutError, ConnectionLost) as exc:
+            self._back_off(getattr(exc, "reason", str(exc)).strip() or "no answer in time")
         finally:
             self._opening -= 1
-            if wire is None:
-                self._drop(conn)
-        if wire is not None:
+            if not is_open:
+                self._drop(wire.close() if wire is not None else hang_up(conn))
+        if is_open and wire is not None:
+            wire.opened_at = self._loop.time()
             self._backoff.succeed()
             self.is_reachable = True
             wire.expires_at = self._loop.time() + self.limits.server_lifetime * random.uniform(0.9, 1.0)  # noqa: S311
@@ -239,10 +235,10 @@ class Pool:
         self._queue.fail(DatabaseUnavailable(self.place.cluster, reason))
         self._budget.unwant(self.grow)
 
-    def _drop(self, conn: PGconn | None) -> None:
+    def _drop(self, closing: Work) -> None:
         """End a dial that failed; a server that answers too late may have begun to serve it."""
         self.closing += 1
-        self._start(self._end(hang_up(conn), None, is_prompt=False), "close connection")
+        self._start(self._end(closing, None, is_prompt=False), "close connection")
 
     def _lost(self, wire: Wire) -> None:
         if wire in self._idle:

@@ -14,13 +14,15 @@ from types import TracebackType
 from typing import Self
 
 from observe.snapshot import BudgetCount, PoolSnapshot, TierCount
+from pools.bounds import PoolLimits
 from pools.budget import Budget
+from pools.clock import Clock, Ours
 from pools.errors import PoolsExhausted
 from pools.lease import RequestLimits, Transaction, run
-from pools.pool import Pool, PoolLimits
+from pools.pool import Pool
 from pools.result import Result
 from pools.wire import Wire
-from registry.placement import PlaceId, Placement
+from registry.placement import Place, PlaceId, Placement
 from tiergate.deadline import Deadline
 from tiergate.events import Emit, LoopFailed, PoolClosed
 from tiergate.tenant import Tier
@@ -46,8 +48,10 @@ class SwitchboardLimits:
 class Switchboard:
     """Lends connections to tenants."""
 
-    def __init__(self, limits: SwitchboardLimits, tasks: asyncio.TaskGroup, emit: Emit) -> None:
+    def __init__(self, limits: SwitchboardLimits, tasks: asyncio.TaskGroup, emit: Emit, ours: Ours) -> None:
         self._limits = limits
+        self._ours = ours
+        self._clocks: dict[str, Clock] = {}
         self._tasks = tasks
         self._emit = emit
         self._pools: OrderedDict[PlaceId, Pool] = OrderedDict()
@@ -69,9 +73,7 @@ class Switchboard:
         pool = self._pools.get(place.id)
         if pool is not None:
             known = pool.place
-            if known is place or (known.password, known.conninfo, known.login) == (
-                place.password, place.conninfo, place.login,
-            ):  # fmt: skip
+            if known is place or _way(known) == _way(place):
                 self._pools.move_to_end(place.id)
                 return pool
             self._retire(pool, "login changed")
@@ -80,6 +82,7 @@ class Switchboard:
             place,
             self._limits.tiers[place.tier],
             self._budget(place.cluster),
+            self._clocks.setdefault(place.cluster, Clock(place.cluster, self._ours, self._emit)),
             start=self._start,
             emit=self._emit,
         )
@@ -246,9 +249,9 @@ class Lease:
 
     async def run(self, transaction: Transaction, limits: RequestLimits) -> list[Result]:
         """Run *transaction*; see `pools.lease.run` for what it returns and raises."""
-        if self._wire is None:
+        if self._wire is None or self._pool is None:
             raise RuntimeError("a lease runs inside `async with`")
-        return await run(self._wire, self._placement, transaction, limits, self._deadline)
+        return await run(self._wire, self._pool.clock, self._placement, transaction, limits, self._deadline)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -258,13 +261,18 @@ class Lease:
             self._wire = None
 
 
+def _way(place: Place) -> tuple[object, ...]:
+    """What connections are made by; those of another way serve no more."""
+    return place.login, place.password, place.conninfo, place.via_pgbouncer, place.prepares
+
+
 @asynccontextmanager
 async def open_switchboard(
-    limits: SwitchboardLimits, emit: Emit, *, drain_timeout_s: float
+    limits: SwitchboardLimits, emit: Emit, *, drain_timeout_s: float, ours: Ours | None = None
 ) -> AsyncIterator[Switchboard]:
     """A switchboard; at the end every connection is closed, within *drain_timeout_s*."""
     async with asyncio.TaskGroup() as tasks:
-        switchboard = Switchboard(limits, tasks, emit)
+        switchboard = Switchboard(limits, tasks, emit, ours or Ours())
         tidying = tasks.create_task(switchboard.keep_tidy(), name="tidy pools")
         try:
             yield switchboard

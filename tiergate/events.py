@@ -63,6 +63,33 @@ class DialFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockRead:
+    """A database's clock was read.
+
+    Attributes:
+        offset_s: How far it is ahead of ours; negative when it is behind.
+        error_s: By how much that may be wrong: half of the round trip.
+    """
+
+    cluster: str
+    offset_s: float
+    error_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClockOff:
+    """A database's clock and ours are more than 5 s apart since now, or one of the two has jumped.
+
+    Attributes:
+        jumped_s: By how much the offset has changed since the last reading.
+    """
+
+    cluster: str
+    offset_s: float
+    jumped_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class PoolClosed:
     """A pool left the cache of pools."""
 
@@ -118,6 +145,8 @@ Event = (
     | ConnectionOpened
     | ConnectionClosed
     | DialFailed
+    | ClockRead
+    | ClockOff
     | PoolClosed
     | StaleRouteRefused
     | CacheAnswered

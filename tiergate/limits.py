@@ -1,7 +1,7 @@
 """What the settings mean for one process's doors and pools. Pure; nothing is opened here."""
 
 from config.settings import Settings
-from pools.pool import PoolLimits
+from pools.bounds import PoolLimits
 from pools.switchboard import SwitchboardLimits
 from router.sql import DoorLimits
 from tiergate.tenant import Tier

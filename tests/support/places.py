@@ -15,8 +15,8 @@ from psycopg.rows import TupleRow
 from fleet.access import ClusterAccess
 from fleet.application import ApplicationSql
 from fleet.provision import Provisioner
+from pools.bounds import PoolLimits
 from pools.lease import Isolation, RequestLimits, Transaction
-from pools.pool import PoolLimits
 from pools.result import Result
 from pools.statement import Statement
 from pools.switchboard import Switchboard, SwitchboardLimits, open_switchboard
