@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from guard.additions import Additions, checked
+from guard.lists import allowed, builtins, dangerous
+
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
@@ -24,3 +27,31 @@ class Catalog:
     collations: frozenset[str]
     own_schemas: frozenset[str]
     explain: bool
+
+
+def catalog(additions: Additions, *, schemas: frozenset[str], explain: bool) -> Catalog:
+    """The lists of one tier, with what the operator adds to them.
+
+    Args:
+        additions: Checked here.
+        schemas: Names under which statements may write the application's schema.
+        explain: Whether EXPLAIN is allowed.
+
+    Raises:
+        AdditionDangerous: A name is known to act, or to tell of others.
+        AdditionUnreadable: A name is not of its kind, or an extension is not known.
+    """
+    listed, added, brought = allowed(), checked(additions), builtins()
+    feared = {name for name in dangerous().functions if "*" not in name}
+    functions = added.functions.union(*listed.functions.values())
+    types = added.types.union(*listed.types.values())
+    harmless = functions | types | {f"_{name}" for name in types} | listed.attributes
+    return Catalog(
+        functions=functions,
+        types=types,
+        operators=listed.operators | added.operators,
+        attributes_denied=(brought.functions | brought.types | feared) - harmless,
+        collations=listed.collations,
+        own_schemas=schemas,
+        explain=explain,
+    )
