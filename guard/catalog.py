@@ -18,6 +18,7 @@ class Catalog:
         collations: Without a schema.
         own_schemas: What may be written before a name of the application's own, as `public`.
         explain: Whether EXPLAIN may stand in front.
+        own_functions: Added ones, which may be written with the application's schema, too.
     """
 
     functions: frozenset[str]
@@ -27,6 +28,7 @@ class Catalog:
     collations: frozenset[str]
     own_schemas: frozenset[str]
     explain: bool
+    own_functions: frozenset[str] = frozenset()
 
 
 def catalog(additions: Additions, *, schemas: frozenset[str], explain: bool) -> Catalog:
@@ -54,4 +56,5 @@ def catalog(additions: Additions, *, schemas: frozenset[str], explain: bool) -> 
         collations=listed.collations,
         own_schemas=schemas,
         explain=explain,
+        own_functions=added.functions,
     )

@@ -25,6 +25,7 @@ def test_what_is_added_is_allowed_as_a_call_and_after_a_dot() -> None:
 
     assert {"total", "int4up"} <= brought.functions
     assert not {"total", "int4up"} & brought.attributes_denied
+    assert brought.own_functions == {"total", "int4up"}
 
 
 def test_an_extension_brings_its_functions_types_and_operators() -> None:
