@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from registry.chain import Head, Verified
 from registry.errors import RegistryFailed, RegistryUnavailable
-from registry.records import AuditEntry, Entry
+from registry.records import Asked, AuditEntry, Entry
 from registry.store import Store
 from tiergate.errors import TiergateError
 
@@ -19,9 +20,13 @@ class Acting:
         """Write an act into the audit that changes nothing in the registry."""
         await self._store.record(Entry(actor, act, subject))
 
-    async def audit(self, *, limit: int, before: int | None = None) -> list[AuditEntry]:
-        """The latest acts, newest first; those before entry *before*, when it is given."""
-        return await self._store.audit_entries(limit, before)
+    async def audit(self, asked: Asked, *, limit: int) -> list[AuditEntry]:
+        """The latest acts that are meant, newest first; after *asked.newer* the next ones, oldest first."""
+        return await self._store.audit_entries(limit, asked)
+
+    async def verify_audit(self, expected: Head | None) -> Verified:
+        """Whether the audit is as it was written, with *expected* in it."""
+        return await self._store.verify_audit(expected)
 
     @asynccontextmanager
     async def _witnessed(self, actor: str, act: str, subject: str) -> AsyncIterator[None]:

@@ -10,6 +10,8 @@ from admin.answers import JsonAnswer
 from admin.gate import actor_of, read_limited
 from admin.operations import ClusterAdded, Operations
 from admin.shapes import (
+    AuditPage,
+    Expected,
     Json,
     NewAddress,
     NewCluster,
@@ -23,8 +25,10 @@ from admin.shapes import (
     read_body,
     read_query,
     tenant_json,
+    verified_json,
 )
 from registry.errors import UnknownTenant
+from registry.records import Asked
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId, tenant_id
 
@@ -147,10 +151,15 @@ class Acts:
 
     async def audit(self, request: Request) -> Response:
         """`GET /audit`."""
-        page = read_query(Page, request.query_params)
-        before = int(page.after) if page.after.isascii() and page.after.isdecimal() else None
-        found = await self._operations.audit(limit=page.limit + 1, before=before)
+        page = read_query(AuditPage, request.query_params)
+        asked = Asked(page.after, page.newer, page.tenant, page.actor, page.act, page.since)
+        found = await self._operations.audit(asked, limit=page.limit + 1)
         return _page("entries", found, page.limit, audit_json, lambda each: str(each.id))
+
+    async def verify_audit(self, request: Request) -> Response:
+        """`GET /audit/verify`."""
+        expected = read_query(Expected, request.query_params).expect
+        return JsonAnswer(verified_json(await self._operations.verify_audit(expected)))
 
 
 def tenant_of(request: Request) -> TenantId:

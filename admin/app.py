@@ -72,6 +72,7 @@ def build_admin(operations: Operations, gateway: Gateway, *, key: str) -> Starle
             Route("/pools", state.pools),
             Route("/reload", state.reload, methods=["POST"]),
             Route("/audit", acts.audit),
+            Route("/audit/verify", acts.verify_audit),
             Route("/clusters", acts.list_clusters),
             Route("/clusters", acts.add_cluster, methods=["POST"]),
             Route("/clusters/{name}", acts.show_cluster),

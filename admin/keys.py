@@ -43,7 +43,7 @@ class Keys(Acting):
             UnknownCredential: The tenant has no valid key of the id *replaces*.
         """
         async with self._witnessed(actor, "key.create", tenant):
-            old = await self._key(tenant, replaces) if replaces is not None else None
+            old = await self._valid_key(tenant, replaces) if replaces is not None else None
             text, credential = new_key(tenant, scopes, expires_at=expires_at)
             await self._store.add_credential(credential, actor=actor, note=note)
             if old is not None:
@@ -70,8 +70,14 @@ class Keys(Acting):
         async with self._witnessed(actor, "key.revoke", key_id):
             await self._store.revoke_credential(key_id, actor=actor)
 
+    async def _valid_key(self, tenant: TenantId, key_id: str) -> KnownCredential:
+        known = await self._key(tenant, key_id)
+        if not known.credential.is_valid(datetime.now(UTC)):
+            raise UnknownCredential(key_id)
+        return known
+
     async def _key(self, tenant: TenantId, key_id: str) -> KnownCredential:
         for known in await self._store.credentials(tenant):
-            if known.credential.id == key_id and known.credential.is_valid(datetime.now(UTC)):
+            if known.credential.id == key_id:
                 return known
         raise UnknownCredential(key_id)

@@ -6,9 +6,18 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
 from admin.errors import BodyInvalid
+from registry.chain import Head, Verified, head
 from registry.credentials import KnownCredential, Scope
 from registry.records import AuditEntry, Cluster, Tenant
 from tiergate.tenant import Tier, tenant_id
@@ -21,6 +30,7 @@ MOST_ROWS = 1000
 
 _LONGEST_OVERLAP_S = 366 * 86_400
 _LONGEST_ID = 64
+_LARGEST_ID = 2**63 - 1
 _TEXT = re.compile(r"[^\x00-\x1f\x7f]*")
 
 
@@ -36,6 +46,21 @@ def _one_line(text: str) -> str:
         msg = "must be one line without control characters"
         raise ValueError(msg)
     return text
+
+
+def _head(text: object) -> Head:
+    found = head(text) if isinstance(text, str) else None
+    if found is None:
+        msg = "must be NUMBER:CODE, as the log and `tiergate audit --verify` say it"
+        raise ValueError(msg)
+    return found
+
+
+def _to_come(moment: datetime) -> datetime:
+    if moment <= datetime.now(UTC):
+        msg = "lies in the past"
+        raise ValueError(msg)
+    return moment
 
 
 Label = Annotated[str, AfterValidator(_label)]
@@ -75,7 +100,7 @@ class NewKey(_Shape):
 
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))] = list(Scope)
     note: Annotated[Line, Field(max_length=200)] = ""
-    expires_at: AwareDatetime | None = None
+    expires_at: Annotated[AwareDatetime, AfterValidator(_to_come)] | None = None
     replaces: Annotated[Line, Field(min_length=1, max_length=_LONGEST_ID)] | None = None
     overlap_s: Annotated[int, Field(ge=0, le=_LONGEST_OVERLAP_S)] = 86_400
 
@@ -98,6 +123,24 @@ class Page(_Shape):
     limit: Annotated[int, Field(ge=1, le=MOST_ROWS, strict=False)] = 100
     after: Annotated[str, Field(max_length=_LONGEST_ID)] = ""
     tier: Annotated[Tier | None, Field(strict=False)] = None
+
+
+class AuditPage(_Shape):
+    """The query of `GET /audit`."""
+
+    limit: Annotated[int, Field(ge=1, le=MOST_ROWS, strict=False)] = 100
+    after: Annotated[int | None, Field(ge=1, le=_LARGEST_ID, strict=False)] = None
+    newer: Annotated[int | None, Field(ge=0, le=_LARGEST_ID, strict=False)] = None
+    tenant: Label | None = None
+    actor: Annotated[Line, Field(max_length=80)] | None = None
+    act: Annotated[Line, Field(max_length=80)] | None = None
+    since: Annotated[AwareDatetime | None, Field(strict=False)] = None
+
+
+class Expected(_Shape):
+    """The query of `GET /audit/verify`."""
+
+    expect: Annotated[Head | None, BeforeValidator(_head)] = None
 
 
 def read_body(shape: type[M], body: bytes) -> M:
@@ -207,4 +250,15 @@ def audit_json(entry: AuditEntry) -> Json:
         "subject": said.subject,
         "outcome": said.outcome,
         "detail": said.detail,
+        "head": str(Head(entry.id, entry.digest)),
+    }
+
+
+def verified_json(verified: Verified) -> Json:
+    """How far the audit is as it was written, and what is wrong after that."""
+    broken = verified.broken
+    return {
+        "entries": verified.last.id,
+        "head": str(verified.last),
+        "broken": broken and {"id": broken.id, "damage": broken.damage, "message": broken.why},
     }

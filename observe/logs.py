@@ -15,6 +15,8 @@ from observe.lines import LineWriter
 from observe.scrub import frames, scrub
 from tiergate.errors import TiergateError
 from tiergate.events import (
+    AuditCut,
+    AuditGrew,
     CacheAnswered,
     ClockOff,
     ClockRead,
@@ -68,7 +70,7 @@ class Log:
         self._window_ends_s = 0.0
         self._told: dict[tuple[str, str], int] = {}
 
-    def __call__(self, event: Event) -> None:  # noqa: C901 - one case for each kind of event
+    def __call__(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case for each kind of event
         """Tell one event, if it is to be told."""
         match event:
             case RequestAnswered():
@@ -92,6 +94,10 @@ class Log:
                 self._limit("error", "registry-lost", "", error=scrub(error))
             case RegistryFound():
                 self._limit("info", "registry-found", "")
+            case AuditGrew(entries, head, act):
+                self.say("info", "audit", entry=entries, act=act, head=head)
+            case AuditCut(known, found):
+                self.say("error", "audit-cut", known=known, found=found)
             case LoopFailed(loop, error):
                 self._limit("error", "loop-failed", loop, loop=loop, error=scrub(error))
             case _:

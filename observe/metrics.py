@@ -16,6 +16,8 @@ from observe.snapshot import PoolSnapshot
 from observe.tally import MOST_VALUES, CounterTally, HistogramTally
 from tiergate.errors import TiergateError
 from tiergate.events import (
+    AuditCut,
+    AuditGrew,
     CacheAnswered,
     ClockOff,
     ClockRead,
@@ -156,6 +158,17 @@ class Metrics:
             multiprocess_mode="livemin",
         )
         self._registry_up.set(1)
+        self._audit_entries = Gauge(
+            "tiergate_audit_entries",
+            "Entries of the audit, as far as this gateway has seen.",
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
+        self._audit_cuts = Counter(
+            "tiergate_audit_cuts_total",
+            "Times the audit ended before an entry that this gateway had seen there.",
+            registry=self.registry,
+        )
 
     def _gauge(self, name: str, text: str, labels: list[str]) -> Gauge:
         return Gauge(name, text, labels, registry=self.registry, multiprocess_mode="livesum")
@@ -195,6 +208,10 @@ class Metrics:
                 self._registry_up.set(0)
             case RegistryFound():
                 self._registry_up.set(1)
+            case AuditGrew(entries=entries):
+                self._audit_entries.set(entries)
+            case AuditCut():
+                self._audit_cuts.inc()
             case LoopFailed(loop=loop):
                 self._loops_failed.add((loop,))
             case _:

@@ -20,16 +20,18 @@ from registry.errors import RegistryTooNew, RegistryUnavailable
 from registry.failures import DRIVER_ERRORS, translated
 from registry.link import Link, connect
 from registry.tables import SCHEMA
+from registry.vault import Vault
 
 _HERE = Path(__file__).parent
 _LOCK = 0x7469_6572_6761_7465
 """The advisory lock's number: "tiergate" in ASCII."""
 
 
-async def migrate(url: str, *, timeout_s: float = 60.0) -> list[str]:
+async def migrate(url: str, vault: Vault, *, timeout_s: float = 60.0) -> list[str]:
     """Apply what is missing, all of it or nothing.
 
     Args:
+        vault: Of the master key that the registry was made with; entries of the audit are chained with it.
         timeout_s: For everything, waiting for another gateway's migration included.
 
     Returns:
@@ -39,6 +41,7 @@ async def migrate(url: str, *, timeout_s: float = 60.0) -> list[str]:
         RegistryTooNew: A later tiergate has migrated this registry.
         RegistryUnavailable: It cannot be reached, or did not finish in time; nothing has changed.
         RegistryFailed: The server refused, for want of a grant for instance.
+        SecretUnreadable: The master key is another one, and was needed.
     """
 
     async def dial() -> Link:
@@ -49,7 +52,7 @@ async def migrate(url: str, *, timeout_s: float = 60.0) -> list[str]:
     engine = create_async_engine("postgresql+asyncpg://", async_creator=dial, poolclass=NullPool)
     try:
         async with asyncio.timeout(timeout_s), engine.begin() as connection:
-            return await connection.run_sync(_upgrade)
+            return await connection.run_sync(_upgrade, vault)
     except TimeoutError as error:
         raise RegistryUnavailable(f"its migration did not end within {timeout_s:g} s") from error
     except DRIVER_ERRORS as error:
@@ -61,7 +64,7 @@ def scripts() -> ScriptDirectory:
     return ScriptDirectory(str(_HERE), version_locations=[str(_HERE / "versions")])
 
 
-def _upgrade(connection: Connection) -> list[str]:
+def _upgrade(connection: Connection, vault: Vault) -> list[str]:
     # The lock belongs to the transaction: a gateway that dies lets go of it. Everything after
     # it sees what the holder before us has committed, since each statement takes a new snapshot.
     connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
@@ -77,7 +80,7 @@ def _upgrade(connection: Connection) -> list[str]:
 
     context = MigrationContext.configure(
         connection,
-        opts={"fn": steps, "version_table": "revision", "version_table_schema": SCHEMA},
+        opts={"fn": steps, "version_table": "revision", "version_table_schema": SCHEMA, "vault": vault},
     )
     _refuse_later(context.get_current_heads(), known)
     with Operations.context(context):

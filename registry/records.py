@@ -68,7 +68,7 @@ class Entry:
         act: What, as `noun.verb`: "tenant.suspend".
         subject: To whom or what: a tenant's, cluster's or key's name.
         outcome: "ok", or an error's stable code.
-        detail: More facts, JSON; never a secret.
+        detail: More facts, JSON with whole numbers only; never a secret.
     """
 
     actor: str
@@ -80,8 +80,34 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """An `Entry`, when it was written and in which order."""
+    """An `Entry` as it was written down.
+
+    Attributes:
+        id: Its number: 1, 2, 3, without a gap.
+        at: When, by the registry's clock.
+        digest: Its code, which covers it and all before it.
+    """
 
     id: int
     at: datetime
     entry: Entry
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which entries of the audit are meant; what is None leaves nothing out.
+
+    Attributes:
+        before: Older than the entry of that number, newest first.
+        newer: Younger than that one, oldest first; instead of *before*.
+        tenant: Acts on that tenant or its keys.
+        act: As `noun.verb`, or the noun for all of them.
+    """
+
+    before: int | None = None
+    newer: int | None = None
+    tenant: str | None = None
+    actor: str | None = None
+    act: str | None = None
+    since: datetime | None = None

@@ -9,16 +9,18 @@ from contextlib import asynccontextmanager
 
 from config.settings import Registry
 from registry.link import new_engine
+from registry.rows.audit import Audit
 from registry.rows.credentials import Credentials
 from registry.rows.tenants import Tenants
 from registry.rows.whole import Whole
 from registry.vault import Vault
 from tiergate.deadline import finish
+from tiergate.events import Emit
 
 _CLOSE_S = 2.0
 
 
-class Store(Tenants, Credentials, Whole):
+class Store(Tenants, Credentials, Audit, Whole):
     """Clusters, places, tenants, keys and the audit.
 
     Every method may also raise `RegistryUnavailable` (try again later) and
@@ -27,10 +29,12 @@ class Store(Tenants, Credentials, Whole):
 
 
 @asynccontextmanager
-async def open_store(registry: Registry, vault: Vault) -> AsyncIterator[Store]:
+async def open_store(
+    registry: Registry, vault: Vault, *, emit: Emit = lambda _event: None
+) -> AsyncIterator[Store]:
     """A store with connections of its own; nothing is dialled until it is asked."""
     engine = new_engine(registry.url, pool_size=registry.pool_size, timeout_s=registry.timeout_s)
     try:
-        yield Store(engine, vault, timeout_s=registry.timeout_s)
+        yield Store(engine, vault, timeout_s=registry.timeout_s, emit=emit)
     finally:
         await finish(engine.dispose(), within_s=_CLOSE_S)

@@ -58,6 +58,10 @@ class Vault:
             raise ValueError(f"a cluster's name holds no bar: {cluster!r}")
         return self._derive(f"tiergate context|{cluster}|{database}|{kid}".encode())
 
+    def audit_key(self, registry: str) -> bytes:
+        """The 32 bytes that chain the audit of the registry of that id."""
+        return self._derive(f"tiergate audit|{registry}".encode())
+
     def fingerprint(self, registry: str) -> str:
         """What tells the registry of that id, together with this master key, from every other; no secret."""
         return self._derive(f"tiergate registry|{registry}".encode()).hex()[:32]

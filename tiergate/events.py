@@ -133,6 +133,34 @@ class RegistryFound:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditGrew:
+    """The audit's newest entry was written here, or found at the start.
+
+    Attributes:
+        entries: Its number, and so how many there are.
+        head: Number and code, to be remembered elsewhere.
+        act: None when it was found.
+    """
+
+    entries: int
+    head: str
+    act: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditCut:
+    """The audit ends before an entry that this process has seen there, or has another in its place.
+
+    Attributes:
+        known: The head that was seen.
+        found: The head that is there.
+    """
+
+    known: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoopFailed:
     """A background loop met an error it does not know, and goes on."""
 
@@ -152,6 +180,8 @@ Event = (
     | CacheAnswered
     | RegistryLost
     | RegistryFound
+    | AuditGrew
+    | AuditCut
     | LoopFailed
 )
 Emit = Callable[[Event], None]

@@ -164,9 +164,9 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
             for fold in folds:
                 fold(event)
 
-        await migrate(settings.registry.url, timeout_s=60)
         vault = Vault(settings.secrets.master_key)
-        store = await stack.enter_async_context(open_store(settings.registry, vault))
+        await migrate(settings.registry.url, vault, timeout_s=60)
+        store = await stack.enter_async_context(open_store(settings.registry, vault, emit=emit))
         await store.clusters()  # a wrong master key shows here, not at the first request
         limits = Limits.of(settings.registry)
         directory = await stack.enter_async_context(open_directory(store, limits, emit=emit))
@@ -180,6 +180,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
             hits=lambda: {"placement": directory.cache.hits, "credential": keys.cache.hits},
         )
         folds.append(metrics)
+        await store.audit_head()  # remembered from here on, in the log and in the metrics
         admission = Admission(settings.gateway.max_inflight)
         door = SqlDoor(
             identifier(settings, keys), directory, admission, switchboard,
@@ -188,19 +189,9 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         provisioner = Provisioner(read_application(settings.application.sql), full_sql(settings))
         operations = Operations(store, provisioner, settings.application.schema)
         gateway = Gateway(
-            settings,
-            store,
-            directory,
-            keys,
-            feed,
-            switchboard,
-            admission,
-            door,
-            operations,
-            metrics,
-            log,
-            reread,
-        )
+            settings, store, directory, keys, feed, switchboard, admission,
+            door, operations, metrics, log, reread,
+        )  # fmt: skip
         await stack.enter_async_context(_background(gateway))
         yield gateway
 

@@ -5,17 +5,24 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
 from typing import Protocol
 
-from sqlalchemy import Executable, RowMapping, event, exc, func, insert, select
+from sqlalchemy import Executable, RowMapping, event, exc, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from registry.chain import GENESIS, Head, code_of
 from registry.errors import RegistryUnavailable
 from registry.failures import DRIVER_ERRORS, translated
-from registry.records import AuditEntry, Entry
-from registry.tables import AUDIT, CHANNEL
+from registry.records import Entry
+from registry.tables import AUDIT, CHANNEL, SCHEMA
 from registry.vault import Vault
 from tiergate.deadline import Deadline
+from tiergate.events import AuditCut, AuditGrew, Emit
+
+_HEAD = text(f"SELECT registry, id, digest, at FROM {SCHEMA}.audit_head()")  # noqa: S608 - a constant
+_WRITTEN = "tiergate_written"
+"""Among what a connection carries: the entry that its transaction wrote, until it has committed."""
 
 
 class _Dialled(Protocol):
@@ -39,10 +46,20 @@ class Asking:
 
     Args:
         timeout_s: For what is asked without a deadline; no deadline makes it longer.
+        emit: Told of each entry of the audit, once it is committed.
     """
 
-    def __init__(self, engine: AsyncEngine, vault: Vault, *, timeout_s: float = 2.0) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        vault: Vault,
+        *,
+        timeout_s: float = 2.0,
+        emit: Emit = lambda _event: None,
+    ) -> None:
         self._vault = vault
+        self._emit = emit
+        self._head: Head | None = None
         self._writer = engine
         # A read alone is its own transaction: one round trip, not three.
         self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -54,15 +71,16 @@ class Asking:
     async def record(self, entry: Entry) -> None:
         """Write down an act that changed nothing here."""
         async with self._changing() as connection:
-            await write_down(connection, entry)
+            await self._write_down(connection, entry)
 
-    async def audit_entries(self, limit: int = 100, before: int | None = None) -> list[AuditEntry]:
-        """The latest acts, newest first; those written before entry *before*, when it is given."""
-        statement = select(AUDIT).order_by(AUDIT.c.id.desc()).limit(limit)
-        if before is not None:
-            statement = statement.where(AUDIT.c.id < before)
+    async def audit_head(self) -> Head | None:
+        """The audit's newest entry, which is remembered from now on; None when there is none."""
+        newest = select(AUDIT.c.id, AUDIT.c.digest).order_by(AUDIT.c.id.desc()).limit(1)
         async with self._reading() as connection:
-            return [_audited(row) for row in await rows(connection, statement)]
+            found = await row(connection, newest)
+        if found is not None:
+            self._remember(Head(found["id"], found["digest"]), act=None)
+        return self._head
 
     def _reading(self, deadline: Deadline | None = None) -> AbstractAsyncContextManager[AsyncConnection]:
         """A connection for one statement that changes nothing.
@@ -73,7 +91,8 @@ class Asking:
         """
         return self._bounded(self._reader.connect(), deadline)
 
-    def _changing(self, deadline: Deadline | None = None) -> AbstractAsyncContextManager[AsyncConnection]:
+    @asynccontextmanager
+    async def _changing(self, deadline: Deadline | None = None) -> AsyncIterator[AsyncConnection]:
         """A transaction; committed at the end, rolled back by any error.
 
         Raises:
@@ -81,7 +100,47 @@ class Asking:
                 not known; every change here may be asked for again.
             RegistryFailed: The registry refused a statement.
         """
-        return self._bounded(self._writer.begin(), deadline)
+        async with self._bounded(self._writer.begin(), deadline) as connection:
+            kept = connection.info
+            kept.pop(_WRITTEN, None)  # of a transaction that did not come to its end
+            yield connection
+        if (written := kept.pop(_WRITTEN, None)) is not None:
+            self._remember(*written)
+
+    async def _write_down(self, connection: AsyncConnection, entry: Entry) -> None:
+        """Write *entry* into the audit, in the transaction of the change it tells of, once in each.
+
+        Takes the lock under which the chain grows, and holds it until the commit: the change's own locks
+        come before, and nothing that could wait comes after.
+        """
+        found = (await connection.execute(_HEAD)).one()
+        newest = Head(found.id or 0, found.digest or GENESIS)
+        if (known := self._head) is not None and (
+            newest.id < known.id or (newest.id == known.id and newest.digest != known.digest)
+        ):
+            self._emit(AuditCut(str(known), str(newest)))
+        number = newest.id + 1
+        digest = code_of(self._vault.audit_key(found.registry), number, found.at, entry, newest.digest)
+        await connection.execute(
+            insert(AUDIT).values(
+                id=number,
+                at=datetime.fromisoformat(found.at),
+                actor=entry.actor,
+                act=entry.act,
+                subject=entry.subject,
+                outcome=entry.outcome,
+                detail=entry.detail,
+                previous=newest.digest,
+                digest=digest,
+            )
+        )
+        connection.info[_WRITTEN] = (Head(number, digest), entry.act)
+
+    def _remember(self, head: Head, act: str | None) -> None:
+        """Tell of the newest entry, and keep it for `verify_audit`."""
+        if self._head is None or head.id > self._head.id:
+            self._head = head
+            self._emit(AuditGrew(head.id, str(head), act))
 
     @asynccontextmanager
     async def _bounded(
@@ -125,21 +184,3 @@ async def rows(connection: AsyncConnection, statement: Executable) -> Sequence[R
 async def tell(connection: AsyncConnection, **change: str | bool) -> None:
     """Tell every gateway of *change*, once the transaction has committed; never when it has not."""
     await connection.execute(select(func.pg_notify(CHANNEL, json.dumps(change))))
-
-
-async def write_down(connection: AsyncConnection, entry: Entry) -> None:
-    """Write *entry* into the audit, in the transaction of the change it tells of."""
-    await connection.execute(
-        insert(AUDIT).values(
-            actor=entry.actor,
-            act=entry.act,
-            subject=entry.subject,
-            outcome=entry.outcome,
-            detail=entry.detail,
-        )
-    )
-
-
-def _audited(row: RowMapping) -> AuditEntry:
-    entry = Entry(row["actor"], row["act"], row["subject"], row["outcome"], row["detail"])
-    return AuditEntry(row["id"], row["at"], entry)

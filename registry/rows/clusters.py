@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from registry.errors import BadCluster, ClusterExists, UnknownCluster, UnknownPlace, differences
 from registry.placement import Place, PlaceId
 from registry.records import Cluster, Entry, KnownPlace, PlaceState
-from registry.rows.asking import Asking, row, rows, tell, write_down
+from registry.rows.asking import Asking, row, rows, tell
 from registry.tables import CLUSTER, DATA_DATABASE, PLACE, PLACEMENT
 from registry.vault import Vault
 from tiergate.tenant import Tier, tenant_id
@@ -121,7 +121,7 @@ class Clusters(Asking):
             if added is not None:
                 await self._add_databases(connection, name, tier, database, application_schema)
                 detail = {"tier": tier, "region": region}
-                await write_down(connection, Entry(actor, "cluster.add", name, detail=detail))
+                await self._write_down(connection, Entry(actor, "cluster.add", name, detail=detail))
                 await tell(connection, all=True)
         return self._cluster(found)
 
@@ -143,7 +143,7 @@ class Clusters(Asking):
             found = await row(connection, _clusters().where(CLUSTER.c.name == name))
             if found is None:
                 raise UnknownCluster(name)
-            await write_down(connection, Entry(actor, "cluster.set-address", name))
+            await self._write_down(connection, Entry(actor, "cluster.set-address", name))
             await tell(connection, all=True)
         return self._cluster(found)
 
@@ -183,7 +183,7 @@ class Clusters(Asking):
                 if await row(connection, select(PLACE.c.id).where(PLACE.c.id == place)) is None:
                     raise UnknownPlace(place)
                 return
-            await write_down(connection, Entry(actor, "place.ready", place))
+            await self._write_down(connection, Entry(actor, "place.ready", place))
             if changed["tier"] == Tier.STANDARD:
                 await tell(connection, all=True)
             else:

@@ -8,7 +8,7 @@ from sqlalchemy import RowMapping, func, insert, or_, select, update
 from registry.credentials import Credential, KnownCredential, Scope
 from registry.errors import UnknownCredential, UnknownTenant
 from registry.records import Entry
-from registry.rows.asking import Asking, row, rows, tell, write_down
+from registry.rows.asking import Asking, row, rows, tell
 from registry.tables import CREDENTIAL, TENANT
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId
@@ -57,7 +57,7 @@ class Credentials(Asking):
                 )
             )
             detail = {"tenant": credential.tenant, "scopes": sorted(credential.scopes)}
-            await write_down(connection, Entry(actor, "key.create", credential.id, detail=detail))
+            await self._write_down(connection, Entry(actor, "key.create", credential.id, detail=detail))
             await tell(connection, credential=credential.id)
 
     async def expire_credential(self, key_id: str, at: datetime, *, actor: str) -> None:
@@ -72,11 +72,12 @@ class Credentials(Asking):
                 update(CREDENTIAL)
                 .where(CREDENTIAL.c.id == key_id, CREDENTIAL.c.revoked_at.is_(None))
                 .values(expires_at=at)
-                .returning(CREDENTIAL.c.id),
+                .returning(CREDENTIAL.c.tenant),
             )
             if changed is None:
                 raise UnknownCredential(key_id)
-            await write_down(connection, Entry(actor, "key.expire", key_id, detail={"at": at.isoformat()}))
+            detail = {"tenant": changed["tenant"], "at": at.isoformat()}
+            await self._write_down(connection, Entry(actor, "key.expire", key_id, detail=detail))
             await tell(connection, credential=key_id)
 
     async def revoke_credential(self, key_id: str, *, actor: str) -> None:
@@ -95,7 +96,7 @@ class Credentials(Asking):
             )
             if changed is None:
                 raise UnknownCredential(key_id)
-            await write_down(
+            await self._write_down(
                 connection, Entry(actor, "key.revoke", key_id, detail={"tenant": changed["tenant"]})
             )
             await tell(connection, credential=key_id)

@@ -18,7 +18,7 @@ from registry.errors import (
 )
 from registry.placement import PlaceId, Placement, TenantState
 from registry.records import Entry, PlaceState, Tenant
-from registry.rows.asking import row, rows, tell, write_down
+from registry.rows.asking import row, rows, tell
 from registry.rows.clusters import (
     PLACE_COLUMNS,
     PLACES,
@@ -118,7 +118,7 @@ class Tenants(Clusters):
             placement = {"tenant": name, "place": place, "epoch": EPOCH.next_value()}
             await connection.execute(insert(PLACEMENT).values(placement))
             detail = {"tier": tier, "region": region, "cluster": chosen["name"], "place": place}
-            await write_down(connection, Entry(actor, "tenant.create", name, detail=detail))
+            await self._write_down(connection, Entry(actor, "tenant.create", name, detail=detail))
             await tell(connection, tenant=name)
             return await self._placed(connection, name)
 
@@ -139,7 +139,7 @@ class Tenants(Clusters):
             if found["place_state"] != PlaceState.READY:
                 raise WrongState(f"place {found['place_id']!r}", found["place_state"], "a tenant's")
             await _enter_state(connection, name, TenantState.ACTIVE)
-            await write_down(connection, Entry(actor, "tenant.activate", name))
+            await self._write_down(connection, Entry(actor, "tenant.activate", name))
 
     async def set_state(
         self,
@@ -162,7 +162,7 @@ class Tenants(Clusters):
                 return
             await _enter_state(connection, name, state)
             act = "tenant.suspend" if state is TenantState.SUSPENDED else "tenant.resume"
-            await write_down(connection, Entry(actor, act, name))
+            await self._write_down(connection, Entry(actor, act, name))
 
     async def _resume(
         self, connection: AsyncConnection, name: TenantId, tier: Tier, region: str | None, cluster: str | None

@@ -227,6 +227,16 @@ async def test_a_key_that_is_replaced_ends_after_the_overlap(ready: httpx.AsyncC
     assert (stranger.status_code, len(keys)) == (404, 2)
 
 
+async def test_a_key_that_would_be_over_already_is_refused_and_not_kept(ready: httpx.AsyncClient) -> None:
+    await create(ready, "too-late")
+    past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+    response = await ready.post("/tenants/too-late/keys", json={"expires_at": past})
+
+    assert (response.status_code, error(response)["code"]) == (422, "body-invalid")
+    assert error(response)["mistakes"] == ["expires_at: lies in the past"]
+    assert (await ready.get("/tenants/too-late/keys")).json()["keys"] == []
+
+
 async def test_a_revoked_key_stays_in_the_list_as_revoked(ready: httpx.AsyncClient) -> None:
     await create(ready, "revoking")
     made = (await ready.post("/tenants/revoking/keys", json={})).json()["id"]
@@ -249,3 +259,34 @@ async def test_acts_are_written_down_with_who_did_them_and_how_they_ended(ready:
 
     assert acts == [("tenant.create", "tenant-exists"), ("tenant.activate", "ok"), ("tenant.create", "ok")]
     assert entries[0]["actor"] == ("cli:alice" + "x" * 200)[:80]
+
+
+async def test_the_audit_is_filtered_by_tenant_actor_act_and_time(ready: httpx.AsyncClient) -> None:
+    actor = {"tiergate-actor": "cli:filter"}
+    await ready.post("/tenants", json={"name": "filtered", "tier": "standard"}, headers=actor)
+    key = (await ready.post("/tenants/filtered/keys", json={}, headers=actor)).json()["id"]
+    await create(ready, "filtered-too")
+
+    async def found(**query: str) -> list[tuple[str, str]]:
+        entries = (await ready.get("/audit", params=query)).json()["entries"]
+        return [(entry["act"], entry["subject"]) for entry in entries]
+
+    mine = [("key.create", key), ("tenant.activate", "filtered"), ("tenant.create", "filtered")]
+    assert await found(tenant="filtered") == mine
+    assert await found(actor="cli:filter") == mine
+    assert await found(actor="cli:filter", act="tenant") == mine[1:]
+    assert await found(actor="cli:filter", act="tenant.create") == mine[2:]
+    assert await found(actor="cli:filter", act="tenant_") == []
+    assert await found(actor="cli:filter", since=(datetime.now(UTC) + timedelta(hours=1)).isoformat()) == []
+    assert await found(actor="cli:filter", newer="0", limit="2") == mine[:0:-1]
+
+
+async def test_the_chain_is_verified_over_the_api(ready: httpx.AsyncClient) -> None:
+    newest = (await ready.get("/audit", params={"limit": 1})).json()["entries"][0]
+    good = (await ready.get("/audit/verify", params={"expect": newest["head"]})).json()
+    cut = (await ready.get("/audit/verify", params={"expect": f"99999:{'ab' * 32}"})).json()
+    mistyped = await ready.get("/audit/verify", params={"expect": "7:xyz"})
+
+    assert good == {"entries": newest["id"], "head": newest["head"], "broken": None}
+    assert (cut["broken"]["id"], cut["broken"]["damage"]) == (newest["id"] + 1, "cut")
+    assert (mistyped.status_code, error(mistyped)["code"]) == (422, "body-invalid")

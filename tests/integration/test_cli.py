@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -326,6 +327,43 @@ async def test_check_says_what_does_not_answer(operator: Operator) -> None:
     assert "not reachable: registry" in down.err
     assert "127.0.0.1:1" in down.out
     assert "s3cret-word" not in down.out + down.err
+
+
+async def test_the_audit_is_read_filtered_and_verified(operator: Operator) -> None:
+    whole = await operator.run("audit", "--limit", "1000", "--json")
+    entries = [json.loads(line) for line in whole.out.splitlines()]
+    table = await operator.run("audit", "--tenant", "acme", "--act", "tenant", "--since", "1h")
+    none = await operator.run("audit", "--actor", "nobody")
+    good = await operator.run("audit", "--verify", "--expect", entries[-1]["head"])
+    bad = await operator.run("audit", "--verify", "--expect", f"9999:{'00' * 32}")
+    told = await operator.run("audit", "--verify", "--json", "--expect", f"9999:{'00' * 32}")
+    mistyped = await operator.run("audit", "--verify", "--expect", "9999")
+
+    assert [entry["id"] for entry in entries] == list(range(1, len(entries) + 1))
+    assert {"tenant.create", "cluster.add"} <= {entry["act"] for entry in entries}
+    assert "tenant.create" in table.out
+    assert "globex" not in table.out
+    assert "tier=standard" in table.out
+    assert "no such entries" in none.out
+    assert (good.code, entries[-1]["head"] in good.out) == (0, True)
+    assert (bad.code, "entry 9999 is remembered" in bad.err) == (1, True)
+    assert (told.code, told.json()["broken"]["damage"]) == (1, "cut")
+    assert (mistyped.code, "NUMBER:CODE" in mistyped.err) == (1, True)
+
+
+async def test_the_audit_is_followed(operator: Operator) -> None:
+    words = (sys.executable, "-m", "tiergate.cli", "audit", "--follow", "--json", "--limit", "1")
+    following = await asyncio.create_subprocess_exec(
+        *words, "--act", "gateway", env=operator.env, cwd=operator.folder, stdout=asyncio.subprocess.PIPE
+    )
+    assert following.stdout is not None
+    for _ in range(2):  # the first may come before the command has begun, and is shown all the same
+        await operator.run("reload")
+        entry = json.loads(await asyncio.wait_for(following.stdout.readline(), 20))
+        assert entry["act"] == "gateway.reload"
+    following.send_signal(signal.SIGINT)
+
+    assert await following.wait() == 0
 
 
 async def test_the_version_is_told(operator: Operator) -> None:

@@ -140,7 +140,7 @@ class Two:
 
 @pytest.fixture
 async def gateways(database: str) -> AsyncIterator[Two]:
-    await migrate(url_of(database))
+    await migrate(url_of(database), VAULT)
     async with open_gateway(database) as here, open_gateway(database) as there:
         await here.store.add_cluster(
             "eu-1",
@@ -314,7 +314,7 @@ async def test_run_once_ends_with_the_connection_and_says_what_it_heard(gateways
 
 
 async def test_a_cancelled_feed_leaves_no_connection_behind(database: str) -> None:
-    await migrate(url_of(database))
+    await migrate(url_of(database), VAULT)
     async with open_gateway(database) as gateway:
         pass
 

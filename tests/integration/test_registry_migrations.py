@@ -12,12 +12,15 @@ from registry.errors import RegistryFailed, RegistryTooNew, RegistryUnavailable
 from registry.link import new_engine
 from registry.migrations import migrate, scripts
 from registry.tables import METADATA, SCHEMA
+from registry.vault import Vault
 from tests.support.postgres import run_sql, url_of
 from tiergate.embedded import Cluster
 
+VAULT = Vault("a master key of the tests")
+
 
 async def test_an_empty_database_gets_every_revision_in_order(database: str) -> None:
-    applied = await migrate(url_of(database))
+    applied = await migrate(url_of(database), VAULT)
 
     known = [script.revision for script in scripts().walk_revisions()]
     assert applied == known[::-1]
@@ -25,14 +28,14 @@ async def test_an_empty_database_gets_every_revision_in_order(database: str) -> 
 
 
 async def test_a_second_start_finds_nothing_to_do(database: str) -> None:
-    await migrate(url_of(database))
+    await migrate(url_of(database), VAULT)
 
-    assert await migrate(url_of(database)) == []
+    assert await migrate(url_of(database), VAULT) == []
 
 
 async def test_several_gateways_may_start_at_once(database: str) -> None:
     async with asyncio.TaskGroup() as tasks:
-        starts = [tasks.create_task(migrate(url_of(database))) for _ in range(5)]
+        starts = [tasks.create_task(migrate(url_of(database), VAULT)) for _ in range(5)]
 
     assert sorted(len(start.result()) for start in starts) == [
         0,
@@ -44,7 +47,7 @@ async def test_several_gateways_may_start_at_once(database: str) -> None:
 
 
 async def test_the_migrated_tables_are_those_that_the_code_means(database: str) -> None:
-    await migrate(url_of(database))
+    await migrate(url_of(database), VAULT)
 
     def differences(connection: Connection) -> object:
         context = MigrationContext.configure(
@@ -68,7 +71,7 @@ async def test_the_migrated_tables_are_those_that_the_code_means(database: str) 
 
 
 async def test_names_of_constraints_are_those_that_the_code_means(database: str) -> None:
-    await migrate(url_of(database))
+    await migrate(url_of(database), VAULT)
 
     rows = await run_sql(
         database,
@@ -89,11 +92,11 @@ async def test_names_of_constraints_are_those_that_the_code_means(database: str)
 
 
 async def test_tables_of_a_later_tiergate_are_refused_and_left_alone(database: str) -> None:
-    await migrate(url_of(database))
+    await migrate(url_of(database), VAULT)
     await run_sql(database, f"UPDATE {SCHEMA}.revision SET version_num = '9999'")
 
     with pytest.raises(RegistryTooNew, match="9999"):
-        await migrate(url_of(database))
+        await migrate(url_of(database), VAULT)
 
     assert await run_sql(database, f"SELECT version_num FROM {SCHEMA}.revision") == [("9999",)]
 
@@ -103,10 +106,10 @@ async def test_who_waits_too_long_for_another_migration_says_so(database: str) -
     await holder.execute("SELECT pg_advisory_lock($1)", 0x7469_6572_6761_7465)
 
     with pytest.raises(RegistryUnavailable):
-        await migrate(url_of(database), timeout_s=0.2)
+        await migrate(url_of(database), VAULT, timeout_s=0.2)
 
     await holder.close()
-    assert await migrate(url_of(database)) != []
+    assert await migrate(url_of(database), VAULT) != []
 
 
 async def test_a_role_that_may_not_create_the_schema_is_told(database: str, postgres: Cluster) -> None:
@@ -114,6 +117,6 @@ async def test_a_role_that_may_not_create_the_schema_is_told(database: str, post
     host, _, tail = url_of(database).rpartition("@")
 
     with pytest.raises(RegistryFailed, match="permission denied"):
-        await migrate(f"{host.split('//')[0]}//registry_reader:abc@{tail}")
+        await migrate(f"{host.split('//')[0]}//registry_reader:abc@{tail}", VAULT)
 
     await run_sql(postgres.conninfo(), "DROP ROLE registry_reader")

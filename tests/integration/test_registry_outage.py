@@ -119,7 +119,7 @@ async def add_acme(store: Store) -> None:
 
 @pytest.fixture
 async def wired(database: str) -> AsyncIterator[tuple[Wire, str]]:
-    await migrate(url_of(database))
+    await migrate(url_of(database), VAULT)
     async with open_store(settings(url_of(database)), VAULT) as store:
         await add_acme(store)
     async with open_wire(database) as wired:

@@ -27,7 +27,7 @@ from registry.errors import (
 )
 from registry.migrations import migrate
 from registry.placement import PlaceId, Placement, TenantState
-from registry.records import Cluster, Entry, PlaceState
+from registry.records import Asked, Cluster, Entry, PlaceState
 from registry.store import Store, open_store
 from registry.tables import CHANNEL
 from registry.vault import Vault
@@ -54,7 +54,7 @@ def settings(database: str, *, timeout_s: float = 10) -> Registry:
 
 @pytest.fixture
 async def store(database: str) -> AsyncIterator[Store]:
-    await migrate(url_of(database))
+    await migrate(url_of(database), VAULT)
     async with open_store(settings(database), VAULT) as store:
         yield store
 
@@ -281,7 +281,7 @@ async def test_a_registry_is_told_from_another_and_from_itself_under_another_key
     store: Store, database: str, postgres: Server
 ) -> None:
     async with open_database(postgres) as elsewhere:
-        await migrate(url_of(elsewhere))
+        await migrate(url_of(elsewhere), VAULT)
         async with (
             open_store(settings(database), VAULT) as same,
             open_store(settings(database), Vault("another master key")) as other_key,
@@ -476,7 +476,7 @@ async def test_the_audit_is_read_newest_first_in_pages(store: Store) -> None:
         )
 
     newest = await store.audit_entries(limit=2)
-    older = await store.audit_entries(limit=2, before=newest[-1].id)
+    older = await store.audit_entries(2, Asked(before=newest[-1].id))
 
     assert [audited.entry.subject for audited in newest + older] == ["g4", "g3", "g2", "g1"]
     assert newest[0].entry == Entry("alice", "gateway.reload", "g4", "registry-failed", {"why": ["x", None]})

@@ -32,7 +32,7 @@ def _settings(url: str, folder: Path, master_key: str) -> Settings:
 async def test_a_gateway_with_a_wrong_master_key_does_not_start(database: str, tmp_path: Path) -> None:
     (tmp_path / "01.sql").write_text("SELECT 1;")
     url = url_of(database)
-    await migrate(url)
+    await migrate(url, Vault(_RIGHT))
     right = _settings(url, tmp_path, _RIGHT)
     async with open_store(right.registry, Vault(_RIGHT)) as store:
         await store.add_cluster(

@@ -254,7 +254,7 @@ class Site:
 @asynccontextmanager
 async def open_site(folder: Path, registry_url: str) -> AsyncIterator[Site]:
     """A migrated registry at *registry_url*, empty as yet."""
-    await migrate(registry_url)
+    await migrate(registry_url, Vault(MASTER_KEY))
     known = Registry(
         url=registry_url,
         pool_size=5,

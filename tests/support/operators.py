@@ -54,7 +54,7 @@ async def open_world(clusters: ThreeClusters, *, master_key: str = MASTER_KEY) -
     """A fresh registry, on the standard cluster's server, that knows of no cluster yet."""
     async with open_database(clusters.standard, prefix="registry") as conninfo:
         url = url_of(conninfo)
-        await migrate(url)
+        await migrate(url, Vault(master_key))
         settings = Registry(
             url=url, pool_size=5, timeout_s=10, cache_size=100, ttl_s=60, negative_ttl_s=5, stale_for_s=600
         )

@@ -14,7 +14,16 @@ import pytest
 from observe.lines import MOST_LINES, LineWriter
 from observe.logs import MOST_PER_S, Log
 from observe.scrub import scrub
-from tiergate.events import CacheAnswered, ConnectionOpened, DialFailed, Event, RegistryLost, RequestAnswered
+from tiergate.events import (
+    AuditCut,
+    AuditGrew,
+    CacheAnswered,
+    ConnectionOpened,
+    DialFailed,
+    Event,
+    RegistryLost,
+    RequestAnswered,
+)
 from tiergate.tenant import TenantId, Tier
 
 Line = dict[str, object]
@@ -76,6 +85,13 @@ def test_requests_are_told_as_the_operator_chose(requests: str, outcomes: list[s
     told = lines_of(answered(), answered("unknown-key", 401), requests=requests)
 
     assert [line["outcome"] for line in told] == outcomes
+
+
+def test_each_entry_of_the_audit_is_told_with_the_head_to_remember() -> None:
+    grown, cut = lines_of(AuditGrew(42, "42:cd", "tenant.create"), AuditCut("42:cd", "41:ab"))
+
+    assert (grown["level"], grown["event"], grown["head"]) == ("info", "audit", "42:cd")
+    assert (cut["level"], cut["event"], cut["found"]) == ("error", "audit-cut", "41:ab")
 
 
 def test_our_own_fault_weighs_more_than_the_callers() -> None:

@@ -13,6 +13,8 @@ from observe.metrics import Metrics
 from observe.snapshot import BudgetCount, PoolSnapshot, TierCount
 from observe.tally import MOST_VALUES, HistogramTally
 from tiergate.events import (
+    AuditCut,
+    AuditGrew,
     CacheAnswered,
     ConnectionClosed,
     LoopFailed,
@@ -37,6 +39,18 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     """One sample, as a scrape would show it."""
     metrics.render()
     return metrics.registry.get_sample_value(name, labels)
+
+
+def test_the_audits_entries_and_cuts_are_shown() -> None:
+    metrics = Metrics()
+    before = value(metrics, "tiergate_audit_cuts_total")
+    metrics(AuditGrew(41, "41:ab", None))
+    metrics(AuditGrew(42, "42:cd", "tenant.create"))
+    metrics(AuditCut("42:cd", "41:ab"))
+
+    assert before == 0
+    assert value(metrics, "tiergate_audit_entries") == 42
+    assert value(metrics, "tiergate_audit_cuts_total") == 1
 
 
 def test_requests_are_counted_by_tier_and_outcome() -> None:

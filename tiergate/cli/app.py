@@ -2,7 +2,7 @@
 
 import typer
 
-from tiergate.cli import clusters, gateway, keys, psql, tenants
+from tiergate.cli import audit, clusters, gateway, keys, psql, tenants
 
 app = typer.Typer(
     name="tiergate",
@@ -19,3 +19,4 @@ app.add_typer(clusters.app, name="cluster")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(keys.app, name="key")
 psql.add_to(app)
+audit.add_to(app)

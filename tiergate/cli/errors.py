@@ -72,6 +72,16 @@ class BadInput(TiergateError):
         self.advice = advice  # type: ignore[misc]  # each argument has its own
 
 
+class AuditBroken(TiergateError):
+    """The audit is not as it was written."""
+
+    code = "audit-broken"
+    advice = "docs/how-to/audit.md says what each kind of damage means, and what can still be believed."
+
+    def __init__(self, why: str, intact: str) -> None:
+        super().__init__(f"the audit was altered: {why}; intact before that: {intact}")
+
+
 class Unready(TiergateError):
     """Something that the configuration names cannot be reached.
 

@@ -56,6 +56,7 @@ After = Annotated[
 
 _DURATION = re.compile(r"([1-9][0-9]{0,8})\s*([smhdw])", re.ASCII)
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LONGEST_AGO_S = 100 * 366 * 86_400
 _LARGEST_FILE_BYTES = 1024 * 1024
 
 
@@ -98,6 +99,17 @@ def moment(text: str, option: str, *, now: datetime | None = None) -> datetime:
             f"{option} {text!r} is no moment", "Write a duration such as 90d, or a date such as 2030-12-31."
         ) from error
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def past(text: str, option: str) -> datetime:
+    """A moment that was: a duration ago, such as 2h, or a date as for `moment`.
+
+    Raises:
+        BadInput: It is none.
+    """
+    if _DURATION.fullmatch(text.strip()):
+        return datetime.now(UTC) - timedelta(seconds=min(seconds(text, option), _LONGEST_AGO_S))
+    return moment(text, option)
 
 
 def read_text(path: Path, option: str) -> str:
