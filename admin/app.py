@@ -22,6 +22,7 @@ from admin.gate import KeyGate, actor_of, read_limited
 from admin.operations import Operations
 from admin.problems import on_no_route, on_refusal, on_surprise
 from admin.shapes import Nothing, Statement, read_body
+from admin.verifying import Verifier, Verifying
 from registry.errors import RegistryFailed, RegistryUnavailable
 from tiergate.errors import TiergateError
 from tiergate.tenant import TenantId
@@ -45,6 +46,7 @@ class Gateway:
             TiergateError.
         run: Runs the body of a `/sql` request as a tenant; status and body of the answer. It is
             cancelled when the operator goes away.
+        verify: Verifies the installation.
     """
 
     metrics: Callable[[], tuple[bytes, str]]
@@ -52,6 +54,7 @@ class Gateway:
     pools: Callable[[], object]
     reload: Callable[[], Mapping[str, Sequence[str]]]
     run: Callable[[TenantId, bytes], Awaitable[tuple[int, bytes]]]
+    verify: Verifier
 
 
 def build_admin(operations: Operations, gateway: Gateway, *, key: str) -> Starlette:
@@ -73,6 +76,7 @@ def build_admin(operations: Operations, gateway: Gateway, *, key: str) -> Starle
             Route("/reload", state.reload, methods=["POST"]),
             Route("/audit", acts.audit),
             Route("/audit/verify", acts.verify_audit),
+            Route("/verify", Verifying(gateway.verify).verify, methods=["POST"]),
             Route("/clusters", acts.list_clusters),
             Route("/clusters", acts.add_cluster, methods=["POST"]),
             Route("/clusters/{name}", acts.show_cluster),

@@ -9,6 +9,7 @@ from config.errors import SettingsInvalid
 from fleet import errors as fleet
 from registry import errors as registry
 from tiergate.errors import TiergateError
+from verify.errors import VerifyRunning
 
 _STATUS: dict[type[TiergateError], int] = {
     NotAdmitted: 401,
@@ -41,20 +42,26 @@ _STATUS: dict[type[TiergateError], int] = {
     fleet.ApplicationInvalid: 409,
     fleet.ApplicationChanged: 409,
     fleet.FenceConflict: 409,
+    VerifyRunning: 409,
 }
 _OURS = 500
 _RETRY_LATER = 503
 
 
-def refusal(error: TiergateError) -> Response:
-    """The answer that tells of *error*."""
-    status = _STATUS.get(type(error), _OURS)
-    said: dict[str, object] = {
+def explained(error: TiergateError) -> dict[str, object]:
+    """*error* in JSON."""
+    return {
         "code": error.code,
         "message": str(error),
         "advice": error.advice,
         "retryable": error.retryable,
     }
+
+
+def refusal(error: TiergateError) -> Response:
+    """The answer that tells of *error*."""
+    status = _STATUS.get(type(error), _OURS)
+    said = explained(error)
     match error:
         case BodyInvalid():
             said["mistakes"] = list(error.mistakes)

@@ -117,6 +117,14 @@ class Statement(_Shape):
     arrayMode: bool = False  # noqa: N815 - the name in the /sql format
 
 
+class Verify(_Shape):
+    """`POST /verify`."""
+
+    tenant: Label | None = None
+    place: Annotated[Line, Field(min_length=1, max_length=_LONGEST_ID)] | None = None
+    cluster: Label | None = None
+
+
 class Page(_Shape):
     """The query of a list."""
 

@@ -69,11 +69,11 @@ async def lay_data_plane(connection: Connection) -> bool:
     Returns:
         Whether anything was done.
     """
-    if await _mark(connection) == await _meant_mark(connection):
+    if await is_laid(connection):
         return False
     async with connection.transaction():
         await lock(connection, "data plane")
-        if await _mark(connection) == await _meant_mark(connection):
+        if await is_laid(connection):
             return False
         for name in ("tiergate.sql", "harden.sql"):
             await connection.execute(_sql(name).encode())
@@ -82,17 +82,18 @@ async def lay_data_plane(connection: Connection) -> bool:
     return True
 
 
+async def is_laid(connection: Connection) -> bool:
+    """Whether the data plane is there as this version lays it, with nothing changed since."""
+    return await _mark(connection) == await _meant_mark(connection)
+
+
 async def put_context_key(connection: Connection, cluster: str, place: Place) -> None:
     """Tell the place's database the key that our requests are signed with.
 
     Raises:
         ContextKeyConflict: Another key has that number there.
-
-    Source:
-        RFC 2104, section 2: inner and outer pad, here made ready for SHA-256's block of 64 bytes.
     """
-    block = place.context_key.ljust(_BLOCK_BYTES, b"\0")
-    inner, outer = bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)
+    inner, outer = pads(place.context_key)
     await connection.execute(
         "INSERT INTO tiergate.context_key (kid, inner_pad, outer_pad) VALUES (%s, %s, %s)"
         " ON CONFLICT DO NOTHING",
@@ -103,6 +104,16 @@ async def put_context_key(connection: Connection, cluster: str, place: Place) ->
     )
     if not hmac.compare_digest(b"".join(await cursor.fetchone() or ()), inner + outer):
         raise ContextKeyConflict(cluster, place.database, place.context_kid)
+
+
+def pads(key: bytes) -> tuple[bytes, bytes]:
+    """A context key as the database keeps it.
+
+    Source:
+        RFC 2104, section 2: inner and outer pad, here made ready for SHA-256's block of 64 bytes.
+    """
+    block = key.ljust(_BLOCK_BYTES, b"\0")
+    return bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)
 
 
 async def lock(connection: Connection, what: str) -> None:

@@ -39,6 +39,7 @@ from tiergate.deadline import Deadline
 from tiergate.events import Event
 from tiergate.limits import door_limits, full_sql, pool_limits
 from tiergate.listening import Addresses, Server, url
+from verify.run import Verification
 
 _REFRESH_S = 1.0
 _LAST_WORDS_S = 1
@@ -65,6 +66,7 @@ class Gateway:
     admission: Admission
     door: SqlDoor
     operations: Operations
+    verification: Verification
     metrics: Metrics
     log: Log
     reread: Callable[[], Settings]
@@ -100,6 +102,7 @@ class Gateway:
             pools=self.pools,
             reload=self._reload_all,
             run=self.door.run_as,
+            verify=self.verification.run,
         )
 
     def pools(self) -> dict[str, object]:
@@ -188,9 +191,10 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         )  # fmt: skip
         provisioner = Provisioner(read_application(settings.application.sql), full_sql(settings))
         operations = Operations(store, provisioner, settings.application.schema)
+        verification = Verification(store, lambda: provisioner.full_sql)
         gateway = Gateway(
             settings, store, directory, keys, feed, switchboard, admission,
-            door, operations, metrics, log, reread,
+            door, operations, verification, metrics, log, reread,
         )  # fmt: skip
         await stack.enter_async_context(_background(gateway))
         yield gateway

@@ -1,1 +1,1 @@
-"""Whether an installation keeps its tenants apart: looked up, then tried."""
+"""Whether a live installation keeps its tenants apart, as far as can be seen. Changes nothing."""

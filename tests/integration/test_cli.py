@@ -14,7 +14,7 @@ from config.load import load
 from config.settings import Settings
 from tests.support.commands import Commands, Ran, clean_env, open_commands
 from tests.support.operators import ADMIN_KEY, EXAMPLES
-from tests.support.postgres import ThreeClusters, open_database, open_three_clusters, url_of
+from tests.support.postgres import ThreeClusters, open_database, open_three_clusters, run_sql, url_of
 from tiergate.listening import Addresses, url
 from tiergate.service import open_gateway, serve
 from tiergate.tenant import Tier
@@ -384,3 +384,28 @@ async def test_help_answers_without_loading_what_it_does_not_need(operator: Oper
     out, _ = await process.communicate()
 
     assert out.decode().splitlines()[-1] == "[]"
+
+
+async def test_verify_ends_with_0_when_all_is_well_and_names_what_is_not(operator: Operator) -> None:
+    well = await operator.run("verify", "--json")
+    place = (await operator.run("tenant", "show", "globex", "--json")).json()["place"]
+    premium = operator.clusters.premium.conninfo()
+    await run_sql(premium, f"DROP POLICY tiergate_tenant ON {place}.tasks")
+    ill = await operator.run("verify", "--tenant", "globex")
+    told = (await operator.run("verify", "--place", place, "--json")).json()
+    await run_sql(premium, f"SELECT tiergate.protect('{place}.tasks')")
+
+    assert (well.code, well.json()["version"], well.json()["outcome"]) == (0, 1, "ok")
+    assert well.json()["checks"] == len(well.json()["results"])
+    assert ill.code == 1
+    assert "policy-missing  tasks: policy tiergate_tenant is missing" in ill.out
+    assert "next:" in ill.out
+    assert (told["outcome"], told["failed"]) == ("failed", 1)
+
+
+async def test_verify_ends_with_2_when_it_cannot_run(operator: Operator) -> None:
+    nobody = await operator.run("verify", "--tenant", "nobody")
+    silence = await operator.run("verify", "--admin", "http://127.0.0.1:1")
+
+    assert (nobody.code, silence.code) == (2, 2)
+    assert "there is no tenant 'nobody'" in nobody.err

@@ -23,6 +23,8 @@ from registry.store import Store, open_store
 from registry.vault import Vault
 from tests.support.postgres import ThreeClusters, open_database, url_of
 from tiergate.tenant import TenantId, Tier
+from verify.run import Tally, Tell, Verification
+from verify.site import Asked
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 Json = dict[str, object]
@@ -81,6 +83,7 @@ class Side:
         self.started = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.asked: list[tuple[TenantId, Json]] = []
+        self.verification: Verification | None = None
 
     def seam(self) -> Gateway:
         return Gateway(
@@ -89,7 +92,12 @@ class Side:
             pools=lambda: PoolSnapshot(budgets=(BudgetCount("standard-1", 40, 2),)),
             reload=self.reload,
             run=self.run,
+            verify=self.verify,
         )
+
+    async def verify(self, asked: Asked, *, actor: str, tell: Tell) -> Tally:
+        assert self.verification is not None, "this test verifies nothing"
+        return await self.verification.run(asked, actor=actor, tell=tell)
 
     def reload(self) -> Mapping[str, Sequence[str]]:
         if self.refuses_reload:

@@ -18,7 +18,7 @@ REFERENCE = (Path(__file__).parents[2] / "docs" / "reference" / "admin-api.md").
 
 def routes() -> list[str]:
     """All of them, as `METHOD /path`."""
-    gateway = Gateway(*[None] * 5)  # type: ignore[arg-type]  # nothing is called
+    gateway = Gateway(*[None] * 6)  # type: ignore[arg-type]  # nothing is called
     app = build_admin(None, gateway, key="x" * 16)  # type: ignore[arg-type]  # the same
     return [
         f"{method} {route.path}"

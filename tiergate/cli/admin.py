@@ -128,6 +128,29 @@ class Admin:
             raise AdminUnreachable(self._url, "what answers there is not tiergate's admin API")
         return response.status_code, answer
 
+    def stream(self, method: str, path: str, body: object = None) -> Iterator[dict[str, object]]:
+        """The objects of an answer that comes line by line, each as soon as it is there.
+
+        Raises:
+            AdminRefused, AdminUnreachable: As above; also when the answer ends in an error.
+        """
+        import httpx  # noqa: PLC0415 - see `send`
+
+        try:
+            with self._client.stream(method, path, json=body) as response:
+                if response.status_code >= 400:  # noqa: PLR2004 - HTTP: from here on it is an error
+                    answer = json.loads(response.read())
+                    raise self.refusal(response.status_code, answer if isinstance(answer, dict) else {})
+                for line in response.iter_lines():
+                    told = json.loads(line)
+                    if told.get("event") == "error":
+                        raise self.refusal(response.status_code, told)
+                    yield told
+        except httpx.HTTPError as error:
+            raise AdminUnreachable(self._url, str(error) or type(error).__name__) from error
+        except ValueError as error:
+            raise AdminUnreachable(self._url, "what answers there is not tiergate's admin API") from error
+
     def refusal(self, status: int, answer: dict[str, object]) -> AdminRefused | AdminUnreachable:
         """The error that an answer tells of."""
         match answer.get("error"):

@@ -2,7 +2,7 @@
 
 import typer
 
-from tiergate.cli import audit, clusters, gateway, keys, psql, tenants
+from tiergate.cli import audit, clusters, gateway, keys, psql, tenants, verify
 
 app = typer.Typer(
     name="tiergate",
@@ -20,3 +20,4 @@ app.add_typer(tenants.app, name="tenant")
 app.add_typer(keys.app, name="key")
 psql.add_to(app)
 audit.add_to(app)
+verify.add_to(app)
