@@ -10,6 +10,7 @@ from http import HTTPStatus
 
 import orjson
 
+import guard.errors as guard
 import pools.errors as pools
 import registry.errors as registry
 import router.errors as edge
@@ -73,6 +74,10 @@ RULES: dict[type[TiergateError], Rule] = {
     edge.BodyTooSlow: Rule(408, "57014"),
     edge.Overloaded: Rule(503, "53300"),
     edge.Draining: Rule(503, "57P01"),
+    guard.StatementForbidden: Rule(403, "42501"),
+    guard.StatementUnreadable: Rule(400, "42601"),
+    guard.StatementTooComplex: Rule(400, "54001"),
+    guard.StatementNotPassed: Rule(400, "0A000"),
     pools.StatementRefused: Rule(400, "0A000"),
     pools.StatementCostly: Rule(400, "54001"),
     pools.StatementTooLong: Rule(400, "54000"),
@@ -196,7 +201,8 @@ def _said(error: BaseException) -> PgError:
     if rule.says is not None:
         return PgError(rule.says, rule.sqlstate, severity="ERROR")
     hint = error.advice if isinstance(error, TiergateError) else None
-    return PgError(str(error), rule.sqlstate, severity="ERROR", hint=hint or None)
+    position = str(error.position) if isinstance(error, guard.StatementNotPassed) else None
+    return PgError(str(error), rule.sqlstate, severity="ERROR", hint=hint or None, position=position)
 
 
 def _body(said: PgError) -> bytes:
