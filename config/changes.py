@@ -12,7 +12,10 @@ from config.settings import Settings
 from tiergate.tenant import Tier
 
 _TIER_GUARD = ("sql", "functions", "types", "operators", "extensions")
-_TIER_LIMITS = ("default_pool_size", "query_wait_timeout", "max_waiting", "statement_timeout_s")
+_TIER_LIMITS = (
+    "default_pool_size", "query_wait_timeout", "max_waiting", "max_tenant_inflight", "max_tenant_waiting",
+    "statement_timeout_s",
+)  # fmt: skip
 RELOADABLE: frozenset[str] = frozenset(
     {
         "gateway.request_timeout_s",

@@ -90,6 +90,8 @@ class TierLimits:
     default_pool_size: Connections
     query_wait_timeout: Wait
     max_waiting: MaybeNone
+    max_tenant_inflight: Connections
+    max_tenant_waiting: MaybeNone
     statement_timeout_s: Wait
 
 

@@ -103,10 +103,12 @@ class QueueFull(TiergateError):
 
     code = "queue-full"
     retryable = True
-    advice = "Try again shortly; if it lasts, raise max_waiting or default_pool_size."
+    advice = "Try again shortly; if it lasts, raise max_waiting, max_tenant_waiting or default_pool_size."
 
-    def __init__(self, pool: str, waiting: int) -> None:
-        super().__init__(f"{waiting} requests wait for pool {pool!r} already")
+    def __init__(self, pool: str, waiting: int, tenant: TenantId | None = None) -> None:
+        """*tenant* is whose requests they are, if it is one's alone."""
+        whose = "" if tenant is None else f" of tenant {tenant!r}"
+        super().__init__(f"{waiting} requests{whose} wait for pool {pool!r} already")
         self.pool = pool
         self.waiting = waiting
 

@@ -7,24 +7,22 @@ one permit of the budget. A waiter that gives up leaves nothing behind.
 """
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-
-import psycopg
 
 from pools.backoff import Backoff
 from pools.bounds import PoolLimits
 from pools.budget import Budget
 from pools.clock import Clock
-from pools.dial import connect, connected, hang_up
 from pools.errors import ConnectionLost, DatabaseUnavailable, DeadlineExceeded, PoolExhausted, QueueFull
+from pools.opening import Opening
 from pools.queue import Queue, Waiter
 from pools.wire import Wire
 from registry.placement import Place
 from tiergate.deadline import Deadline
 from tiergate.events import ConnectionClosed, ConnectionOpened, DialFailed, Emit
+from tiergate.tenant import TenantId
 
 Work = Coroutine[None, None, None]
 Start = Callable[[Work, str], None]
@@ -55,7 +53,7 @@ class Pool:
         self._start = start
         self._emit = emit
         self._idle: deque[Wire] = deque()
-        self._queue = Queue()
+        self._queue = Queue(limits.max_tenant_inflight)
         self._lent = 0
         self._opening = 0
         self._backoff = Backoff()
@@ -94,25 +92,27 @@ class Pool:
 
     # -- lending
 
-    def lend_now(self) -> Wire | None:
+    def lend_now(self, tenant: TenantId) -> Wire | None:
         """An idle connection, the most recently used first; None when one must be waited for."""
-        if not self._idle:
+        if not self._idle or not self._queue.may_have(tenant):
             return None
         wire = self._idle.pop()
+        self._queue.hold(tenant)
         self._lent += 1
         self.last_used = wire.idle_since
         return wire
 
-    async def lend(self, deadline: Deadline) -> Wire:
-        """A connection, waited for in the order of asking.
+    async def lend(self, tenant: TenantId, deadline: Deadline) -> Wire:
+        """A connection, waited for in turn with the pool's other tenants.
 
         Raises:
-            QueueFull: max_waiting requests wait already, besides those that a connection may be opened for.
+            QueueFull: max_waiting requests wait already, or max_tenant_waiting of this tenant, besides those
+                that a connection may be opened for.
             PoolExhausted: None came free within query_wait_timeout.
             DeadlineExceeded: The request's own time ended first.
             DatabaseUnavailable: The server cannot be reached.
         """
-        if (wire := self.lend_now()) is not None:
+        if (wire := self.lend_now(tenant)) is not None:
             return wire
         now = self._loop.time()
         if self._backoff.is_on and not self._lent and not self._opening:
@@ -120,37 +120,44 @@ class Pool:
         may_be_opened = max(0, self.limits.default_pool_size - self._lent)
         if len(self._queue) >= self.limits.max_waiting + may_be_opened:
             raise QueueFull(self.place.id, len(self._queue))
-        waiter = self._queue.join()
+        if self._queue.waiting(tenant) >= self.limits.max_tenant_waiting + may_be_opened:
+            raise QueueFull(self.place.id, self._queue.waiting(tenant), tenant)
+        waiter = self._queue.join(tenant)
         self.grow()
         until = min(now + self.limits.query_wait_timeout, deadline.at_s)
         try:
             async with asyncio.timeout_at(until):
                 return await waiter
         except TimeoutError as exc:
-            self._leave(waiter)
+            self._leave(waiter, tenant)
             if until == deadline.at_s:
                 raise DeadlineExceeded("queue") from exc
             raise PoolExhausted(self.place.id, self._loop.time() - now) from exc
         except asyncio.CancelledError:
-            self._leave(waiter)
+            self._leave(waiter, tenant)
             raise
 
-    def _leave(self, waiter: Waiter) -> None:
+    def _leave(self, waiter: Waiter, tenant: TenantId) -> None:
         """Undo a wait that was given up."""
-        if (wire := self._queue.leave(waiter)) is not None:
-            self.give_back(wire)
-        if not self._queue:
-            self._budget.unwant(self.grow)
+        if (wire := self._queue.leave(waiter, tenant)) is not None:
+            self.give_back(wire, tenant)
+        self._want_no_more()
 
-    def give_back(self, wire: Wire) -> None:
-        """Take a lent connection back: to the next waiter, to rest, or to its end."""
+    def give_back(self, wire: Wire, tenant: TenantId) -> None:
+        """Take *tenant*'s connection back: to the next waiter, to rest, or to its end."""
         if wire.in_transaction and not wire.broken:
-            self._start(self._first(wire, wire.roll_back), "roll back")
+            self._start(self._first(wire, tenant, wire.roll_back), "roll back")
             return
         if self.clock.is_due and not wire.broken:
-            self._start(self._first(wire, partial(self.clock.read, wire)), "read the clock")
+            self._start(self._first(wire, tenant, partial(self.clock.read, wire)), "read the clock")
             return
         self._lent -= 1
+        self._queue.release(tenant)
+        self._take_in(wire)
+        self._serve_idle()  # it may be *tenant*'s turn now, where it was not before
+
+    def _take_in(self, wire: Wire) -> None:
+        """Put a connection that is nobody's to use."""
         if wire.broken:
             self._close(wire, "broken")
         elif self._loop.time() > wire.expires_at:
@@ -158,7 +165,7 @@ class Pool:
         else:
             self._offer(wire)
 
-    async def _first(self, wire: Wire, do: Callable[[], Awaitable[None]]) -> None:
+    async def _first(self, wire: Wire, tenant: TenantId, do: Callable[[], Awaitable[None]]) -> None:
         """Do something on a wire before it comes back, off the request's path; else it is closed."""
         try:
             async with asyncio.timeout(self.limits.server_connect_timeout):
@@ -167,13 +174,12 @@ class Pool:
             wire.broken = True
         finally:
             wire.broken = wire.broken or wire.in_transaction
-            self.give_back(wire)
+            self.give_back(wire, tenant)
 
     def _offer(self, wire: Wire) -> None:
         if self._queue.serve(wire):
             self._lent += 1
-            if not self._queue:
-                self._budget.unwant(self.grow)
+            self._want_no_more()
         elif self.retired:
             self._close(wire, "retired")
         elif self.size >= self.limits.default_pool_size:
@@ -184,11 +190,23 @@ class Pool:
             wire.idle_since = self.last_used = self._loop.time()
             self._idle.append(wire)
 
+    def _serve_idle(self) -> None:
+        """Lend what rests to who may have it since a moment ago."""
+        while self._idle and self._queue and self._queue.serve(self._idle[-1]):
+            self._idle.pop()
+            self._lent += 1
+
+    def _want_no_more(self) -> None:
+        """Leave the line for a permit, if no waiter could use a connection now."""
+        if not self._queue.servable(1):
+            self._budget.unwant(self.grow)
+
     # -- growing and shrinking
 
     def grow(self) -> None:
         """Dial for those who wait, as far as the pool's size and the cluster's budget allow."""
-        while self._opening < len(self._queue) and self.size < self.limits.default_pool_size:
+        wanted = self._queue.servable(self.limits.default_pool_size)
+        while self._opening < wanted and self.size < self.limits.default_pool_size:
             if self._backoff.is_on:
                 self._backoff.call_after(self.grow)
                 return
@@ -199,30 +217,21 @@ class Pool:
             self._start(self._open(), f"dial {self.place.cluster}")
 
     async def _open(self) -> None:
-        place, began, conn, wire, is_open = self.place, self._loop.time(), None, None, False
+        opening, wire = Opening(self.place, self.limits, self.clock), None
         try:
-            async with asyncio.timeout(self.limits.server_connect_timeout):
-                conn = await connect(place.conninfo, place.login, place.password, place.database)
-                await connected(conn)
-                wire = Wire(conn, max_prepared=self.limits.max_prepared_statements if place.prepares else 0)
-                await self.clock.read(wire)
-            is_open = True
-        except (psycopg.Error, OSError, TimeoutError, ConnectionLost) as exc:
-            self._back_off(getattr(exc, "reason", str(exc)).strip() or "no answer in time")
+            wire = await opening.run()
+        except DatabaseUnavailable as exc:
+            self._back_off(exc.reason)
         finally:
             self._opening -= 1
-            if not is_open:
-                self._drop(wire.close() if wire is not None else hang_up(conn))
-        if is_open and wire is not None:
-            wire.opened_at = self._loop.time()
+            if wire is None:
+                self._drop(opening.undo())
+        if wire is not None:
             self._backoff.succeed()
             self.is_reachable = True
-            wire.expires_at = self._loop.time() + self.limits.server_lifetime * random.uniform(0.9, 1.0)  # noqa: S311
             wire.on_lost = partial(self._lost, wire)
-            wire.dial_s = wire.opened_at - began
-            self._emit(ConnectionOpened(place.cluster, place.tier, wire.dial_s))
-            self._lent += 1
-            self.give_back(wire)
+            self._emit(ConnectionOpened(self.place.cluster, self.place.tier, wire.dial_s))
+            self._take_in(wire)
 
     def _back_off(self, reason: str) -> None:
         """Dial no sooner than after a pause that grows; tell those whom no open connection can serve."""
@@ -290,6 +299,8 @@ class Pool:
     def resize(self, limits: PoolLimits) -> None:
         """Go on with other limits; what rests beyond them is closed, what works when it comes back."""
         self.limits = limits
+        self._queue.max_inflight = limits.max_tenant_inflight
+        self._serve_idle()
         while self._idle and self.size > limits.default_pool_size:
             self.evict_one("pool shrunk")
         self.grow()

@@ -1,49 +1,138 @@
-"""Who waits for a connection, in the order of asking."""
+"""Who waits for a connection of one pool: tenants in turn, each tenant's requests in the order of asking."""
 
 import asyncio
-from collections import deque
+from collections import Counter, OrderedDict, deque
+from dataclasses import dataclass, field
 
 from pools.wire import Wire
+from tiergate.tenant import TenantId
 
 Waiter = asyncio.Future[Wire]
 
 
-class Queue:
-    """Waiters of one pool. One that gave up may stand here until it has left."""
+@dataclass(slots=True)
+class _Line:
+    """One tenant's requests; *credit* of them may still be served in this turn, *weight* in each."""
 
-    def __init__(self) -> None:
+    weight: int
+    credit: int
+    waiters: deque[Waiter] = field(default_factory=deque)
+
+
+class Queue:
+    """Waiters of one pool, and how many of its connections each tenant has.
+
+    Deficit round robin: with each turn a tenant is served as often as its weight says, whatever it
+    asks for more stands behind the others. Who has max_inflight connections is passed over.
+
+    Source:
+        M. Shreedhar and G. Varghese, "Efficient Fair Queuing using Deficit Round Robin", 1996; here a
+        request costs one.
+
+    Attributes:
+        max_inflight: Connections that one tenant may have at a time.
+    """
+
+    def __init__(self, max_inflight: int) -> None:
+        self.max_inflight = max_inflight
         self._loop = asyncio.get_running_loop()
-        self._waiters: deque[Waiter] = deque()
+        self._lines: OrderedDict[TenantId, _Line] = OrderedDict()
+        self._inflight: Counter[TenantId] = Counter()
+        self._length = 0
 
     def __len__(self) -> int:
-        return len(self._waiters)
+        """Requests that wait; one that gave up may count until it has left."""
+        return self._length
 
-    def join(self) -> Waiter:
-        """A place at the end."""
+    def waiting(self, tenant: TenantId) -> int:
+        """Requests of *tenant* that wait."""
+        line = self._lines.get(tenant)
+        return 0 if line is None else len(line.waiters)
+
+    def servable(self, most: int) -> int:
+        """Requests that could be served at once if there were connections, counted up to *most*."""
+        found = 0
+        for tenant, line in self._lines.items():
+            found += min(len(line.waiters), max(0, self.max_inflight - self._inflight[tenant]))
+            if found >= most:
+                return most
+        return found
+
+    # -- connections that a tenant has
+
+    def may_have(self, tenant: TenantId) -> bool:
+        """Whether *tenant* may have one more connection."""
+        return self._inflight[tenant] < self.max_inflight
+
+    def hold(self, tenant: TenantId) -> None:
+        """*tenant* has one more."""
+        self._inflight[tenant] += 1
+
+    def release(self, tenant: TenantId) -> None:
+        """*tenant* has one less."""
+        self._inflight[tenant] -= 1
+        if not self._inflight[tenant]:
+            del self._inflight[tenant]
+
+    # -- waiting
+
+    def join(self, tenant: TenantId, weight: int = 1) -> Waiter:
+        """A place behind *tenant*'s other requests; with *weight* as many of them are served in one turn."""
         waiter: Waiter = self._loop.create_future()
-        self._waiters.append(waiter)
+        line = self._lines.get(tenant)
+        if line is None:
+            line = self._lines[tenant] = _Line(weight, weight)
+        line.weight = weight
+        line.waiters.append(waiter)
+        self._length += 1
         return waiter
 
     def serve(self, wire: Wire) -> bool:
-        """Hand *wire* to the first who still waits; False when nobody does."""
-        while self._waiters:
-            waiter = self._waiters.popleft()
+        """Hand *wire* to whoever's turn it is, and count it as theirs; False when nobody may have it."""
+        for _ in range(len(self._lines)):
+            tenant, line = next(iter(self._lines.items()))
+            if self.may_have(tenant) and self._hand_over(line, wire):
+                self.hold(tenant)
+                line.credit -= 1
+                if line.credit < 1 or not line.waiters:
+                    self._next_turn(tenant, line)
+                return True
+            self._next_turn(tenant, line)
+        return False
+
+    def _hand_over(self, line: _Line, wire: Wire) -> bool:
+        while line.waiters:
+            waiter = line.waiters.popleft()
+            self._length -= 1
             if not waiter.done():
                 waiter.set_result(wire)
                 return True
         return False
 
-    def leave(self, waiter: Waiter) -> Wire | None:
-        """Give up the place; a wire that was handed over in that very moment comes back."""
-        if waiter in self._waiters:
-            self._waiters.remove(waiter)
+    def _next_turn(self, tenant: TenantId, line: _Line) -> None:
+        if line.waiters:
+            line.credit = line.weight
+            self._lines.move_to_end(tenant)
+        else:
+            del self._lines[tenant]
+
+    def leave(self, waiter: Waiter, tenant: TenantId) -> Wire | None:
+        """Give up the place; a wire that was handed over in that very moment comes back, still *tenant*'s."""
+        line = self._lines.get(tenant)
+        if line is not None and waiter in line.waiters:
+            line.waiters.remove(waiter)
+            self._length -= 1
+            if not line.waiters:
+                del self._lines[tenant]
         if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             return waiter.result()
         return None
 
     def fail(self, error: Exception) -> None:
         """Tell everybody that nothing will come."""
-        waiters, self._waiters = self._waiters, deque()
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_exception(error)
+        lines, self._lines = self._lines, OrderedDict()
+        self._length = 0
+        for line in lines.values():
+            for waiter in line.waiters:
+                if not waiter.done():
+                    waiter.set_exception(error)

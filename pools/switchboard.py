@@ -7,14 +7,13 @@ was used least recently, and that nobody is using, goes first.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from observe.snapshot import BudgetCount, PoolSnapshot, TierCount
-from pools.bounds import PoolLimits
+from pools.bounds import SwitchboardLimits
 from pools.budget import Budget
 from pools.clock import Clock, Ours
 from pools.errors import PoolsExhausted
@@ -28,21 +27,6 @@ from tiergate.events import Emit, LoopFailed, PoolClosed
 from tiergate.tenant import Tier
 
 _TIDY_EVERY_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class SwitchboardLimits:
-    """What all pools of this process may use together.
-
-    Attributes:
-        max_db_connections: To one cluster, this process's share.
-        max_pools: Pools kept at once.
-        tiers: What one pool of each tier may use.
-    """
-
-    max_db_connections: int
-    max_pools: int
-    tiers: Mapping[Tier, PoolLimits]
 
 
 class Switchboard:
@@ -236,12 +220,12 @@ class Lease:
 
     async def __aenter__(self) -> Self:
         self._pool = pool = self._switchboard.pool(self._placement)
-        self._wire = pool.lend_now()
+        self._wire = pool.lend_now(self._placement.tenant)
         if self._wire is None:
             loop = asyncio.get_running_loop()
             began = loop.time()
             try:
-                self._wire = wire = await pool.lend(self._deadline)
+                self._wire = wire = await pool.lend(self._placement.tenant, self._deadline)
                 self.connect_s = max(0.0, wire.opened_at - max(began, wire.opened_at - wire.dial_s))
             finally:
                 self.queue_s = loop.time() - began - self.connect_s
@@ -257,7 +241,7 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._wire is not None and self._pool is not None:
-            self._pool.give_back(self._wire)
+            self._pool.give_back(self._wire, self._placement.tenant)
             self._wire = None
 
 

@@ -1,8 +1,7 @@
 """What the settings mean for one process's doors and pools. Pure; nothing is opened here."""
 
 from config.settings import Settings
-from pools.bounds import PoolLimits
-from pools.switchboard import SwitchboardLimits
+from pools.bounds import PoolLimits, SwitchboardLimits
 from router.sql import DoorLimits
 from tiergate.tenant import Tier
 
@@ -17,6 +16,8 @@ def pool_limits(settings: Settings) -> SwitchboardLimits:
             tier: PoolLimits(
                 default_pool_size=limits.default_pool_size,
                 max_waiting=limits.max_waiting,
+                max_tenant_inflight=limits.max_tenant_inflight,
+                max_tenant_waiting=limits.max_tenant_waiting,
                 query_wait_timeout=limits.query_wait_timeout,
                 server_idle_timeout=pools.server_idle_timeout,
                 server_lifetime=pools.server_lifetime,

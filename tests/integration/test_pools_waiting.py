@@ -121,6 +121,56 @@ async def test_waiters_are_served_in_the_order_of_asking(acme: Placement) -> Non
     assert served == list(range(20))
 
 
+async def test_tenants_of_one_pool_are_served_in_turn_however_much_one_of_them_asks(places: Places) -> None:
+    loud, quiet = await places.create(Tier.STANDARD), await places.create(Tier.STANDARD)
+    served: list[str] = []
+
+    async def ask(placement: Placement) -> None:
+        async with switchboard.lease(placement, Deadline.after(20)):
+            served.append("loud" if placement is loud else "quiet")
+
+    async with open_pools(pool_limits(ONE)) as switchboard:
+        async with switchboard.lease(loud, Deadline.after(20)):
+            crowd = [asyncio.create_task(ask(loud)) for _ in range(50)]
+            await until_waiting(switchboard.pool(loud), 50)
+            crowd.append(asyncio.create_task(ask(quiet)))
+            await until_waiting(switchboard.pool(loud), 51)
+        await asyncio.gather(*crowd)
+        assert_at_rest(switchboard)
+
+    assert served.index("quiet") == 1
+
+
+async def test_a_tenant_at_its_limit_leaves_the_others_their_connections(places: Places) -> None:
+    loud, quiet = await places.create(Tier.STANDARD), await places.create(Tier.STANDARD)
+    limits = replace(POOL, default_pool_size=3, max_tenant_inflight=2)
+    async with open_pools(pool_limits(limits)) as switchboard:
+        async with AsyncExitStack() as holding:
+            for _ in range(2):
+                await holding.enter_async_context(switchboard.lease(loud, Deadline.after(20)))
+            third = asyncio.create_task(lent(switchboard, loud))
+            await until_waiting(switchboard.pool(loud), 1)
+            for _ in range(3):
+                assert await lent(switchboard, quiet)
+            assert not third.done()
+        assert await third
+        assert_at_rest(switchboard)
+
+
+async def test_no_more_than_max_tenant_waiting_of_one_tenant_wait(places: Places) -> None:
+    loud, quiet = await places.create(Tier.STANDARD), await places.create(Tier.STANDARD)
+    async with open_pools(pool_limits(replace(ONE, max_tenant_waiting=2))) as switchboard:
+        async with switchboard.lease(loud, Deadline.after(20)):
+            waiters = [asyncio.create_task(lent(switchboard, loud)) for _ in range(2)]
+            await until_waiting(switchboard.pool(loud), 2)
+            with pytest.raises(QueueFull, match="of tenant"):
+                await lent(switchboard, loud)
+            waiters.append(asyncio.create_task(lent(switchboard, quiet)))
+            await until_waiting(switchboard.pool(loud), 3)
+        await asyncio.gather(*waiters)
+        assert_at_rest(switchboard)
+
+
 async def test_a_cancelled_waiter_leaves_nothing_and_delays_nobody(acme: Placement) -> None:
     async with open_pools(pool_limits(ONE)) as switchboard:
         pool = switchboard.pool(acme)
@@ -154,7 +204,7 @@ async def test_a_waiter_cancelled_at_the_very_hand_over_passes_the_connection_on
         def meet() -> None:
             if cancelled_first:
                 chosen.cancel()
-            pool.give_back(wire)
+            pool.give_back(wire, acme.tenant)
             chosen.cancel()
 
         asyncio.get_running_loop().call_soon(meet)
@@ -175,7 +225,7 @@ async def test_a_wait_timed_out_at_the_very_hand_over_passes_the_connection_on(a
         waiter = asyncio.create_task(lent(switchboard, acme))
         await until_waiting(pool, 1)
         # The timer has fired, the waiter has not run: the same turn hands over.
-        loop.call_at(loop.time() + 0.05, pool.give_back, wire)
+        loop.call_at(loop.time() + 0.05, pool.give_back, wire, acme.tenant)
         with suppress(PoolExhausted):
             await waiter
 

@@ -15,11 +15,11 @@ from psycopg.rows import TupleRow
 from fleet.access import ClusterAccess
 from fleet.application import ApplicationSql
 from fleet.provision import Provisioner
-from pools.bounds import PoolLimits
+from pools.bounds import PoolLimits, SwitchboardLimits
 from pools.lease import Isolation, RequestLimits, Transaction
 from pools.result import Result
 from pools.statement import Statement
-from pools.switchboard import Switchboard, SwitchboardLimits, open_switchboard
+from pools.switchboard import Switchboard, open_switchboard
 from registry.placement import Place, PlaceId, Placement, TenantState
 from tests.support.postgres import open_database
 from tests.support.proxy import Proxy, open_proxy
@@ -49,6 +49,8 @@ CREATE TABLE replies (
 POOL = PoolLimits(
     default_pool_size=4,
     max_waiting=1000,
+    max_tenant_inflight=1000,
+    max_tenant_waiting=1000,
     query_wait_timeout=20,
     server_idle_timeout=600,
     server_lifetime=3600,

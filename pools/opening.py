@@ -1,0 +1,53 @@
+"""One connection to a place, from the dial until it can be lent."""
+
+import asyncio
+import random
+from collections.abc import Coroutine
+
+import psycopg
+from psycopg.pq.abc import PGconn
+
+from pools.bounds import PoolLimits
+from pools.clock import Clock
+from pools.dial import connect, connected, hang_up
+from pools.errors import ConnectionLost, DatabaseUnavailable
+from pools.wire import Wire
+from registry.placement import Place
+
+
+class Opening:
+    """A dial. One that did not come to its end must be undone: a server may answer too late."""
+
+    def __init__(self, place: Place, limits: PoolLimits, clock: Clock) -> None:
+        self._place = place
+        self._limits = limits
+        self._clock = clock
+        self._conn: PGconn | None = None
+        self._wire: Wire | None = None
+
+    async def run(self) -> Wire:
+        """Dial, log in, and ask the server for its time.
+
+        Raises:
+            DatabaseUnavailable: It did not come to that within server_connect_timeout.
+        """
+        place, limits, loop = self._place, self._limits, asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(limits.server_connect_timeout):
+                self._conn = await connect(place.conninfo, place.login, place.password, place.database)
+                await connected(self._conn)
+                prepared = limits.max_prepared_statements if place.prepares else 0
+                self._wire = wire = Wire(self._conn, max_prepared=prepared)
+                await self._clock.read(wire)
+        except (psycopg.Error, OSError, TimeoutError, ConnectionLost) as exc:
+            reason = getattr(exc, "reason", str(exc)).strip() or "no answer in time"
+            raise DatabaseUnavailable(place.cluster, reason) from exc
+        wire.opened_at = loop.time()
+        wire.dial_s = wire.opened_at - began
+        wire.expires_at = wire.opened_at + limits.server_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - jitter
+        return wire
+
+    def undo(self) -> Coroutine[None, None, None]:
+        """End whatever there is of it."""
+        return hang_up(self._conn) if self._wire is None else self._wire.close()
