@@ -55,7 +55,8 @@ class Leaf:
                 unit = " of bytes" if self.name.endswith("_bytes") else ""
                 text = f"a whole number{unit} from {self.low} to {self.high}"
             case Kind.NUMBER:
-                text = f"a number of seconds from {self.low} to {self.high}"
+                unit = "" if self.name.endswith("_per_s") else " of seconds"
+                text = f"a number{unit} from {self.low} to {self.high}"
             case Kind.TEXT:
                 text = f"{'a secret text' if self.secret else 'text'} of {self.low} to {self.high} characters"
             case Kind.PATH:

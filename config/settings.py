@@ -93,6 +93,8 @@ class TierLimits:
     max_tenant_inflight: Connections
     max_tenant_waiting: MaybeNone
     statement_timeout_s: Wait
+    requests_per_s: Annotated[float, Field(ge=0.01, le=1_000_000)] | None
+    burst: Pieces
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,14 @@
 """Whether a request may go on: before its body is read, and once its tenant is known. Awaits nothing."""
 
 import asyncio
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self, assert_never
 
 from registry.placement import Placement, TenantState
 from router.errors import Draining, Overloaded, TenantNotReady, TenantSuspended
+from router.rates import Rate, Rates
+from tiergate.tenant import Tier
 
 
 class Admission:
@@ -13,12 +16,14 @@ class Admission:
 
     Attributes:
         max_inflight: Requests in hand at most, in this process.
+        rates: How often each tenant may ask.
         inflight: Requests in hand now.
         is_draining: Nothing new is taken any more.
     """
 
-    def __init__(self, max_inflight: int) -> None:
+    def __init__(self, max_inflight: int, rates: Mapping[Tier, Rate]) -> None:
         self.max_inflight = max_inflight
+        self.rates = Rates(rates)
         self.inflight = 0
         self.is_draining = False
         self._empty = asyncio.Event()

@@ -240,6 +240,19 @@ class Overloaded(TiergateError):
         self.inflight = inflight
 
 
+class RateLimited(TiergateError):
+    """The tenant asks more often than it may."""
+
+    code = "rate-limited"
+    retryable = True
+    advice = "Wait as long as Retry-After says; the operator's limit is requests_per_s."
+
+    def __init__(self, tenant: TenantId, wait_s: float) -> None:
+        super().__init__(f"tenant {tenant!r} asks too often; in {wait_s:.2f} s it may again")
+        self.tenant = tenant
+        self.wait_s = wait_s
+
+
 class Draining(TiergateError):
     """The gateway is going away and takes no new requests."""
 

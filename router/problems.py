@@ -4,6 +4,7 @@ What a caller reads here names nothing that is not the caller's own: messages me
 for operators, host names and traces stay in the log.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,8 +17,6 @@ import registry.errors as registry
 import router.errors as edge
 from pools.errors import PgError
 from tiergate.errors import TiergateError
-
-_RETRY_AFTER = (b"retry-after", b"1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,7 @@ RULES: dict[type[TiergateError], Rule] = {
     edge.RequestTooLarge: Rule(413, "54000"),
     edge.BodyTooSlow: Rule(408, "57014"),
     edge.Overloaded: Rule(503, "53300"),
+    edge.RateLimited: Rule(429, "53400"),
     edge.Draining: Rule(503, "57P01"),
     guard.StatementForbidden: Rule(403, "42501"),
     guard.StatementUnreadable: Rule(400, "42601"),
@@ -166,7 +166,8 @@ def problem(error: BaseException, *, neon: bool) -> Problem:
         (b"tiergate-error", outcome.encode()),
     ]
     if status in (429, 503) or said.code in _REPEAT_AS_IT_IS:
-        headers.append(_RETRY_AFTER)
+        wait_s = error.wait_s if isinstance(error, edge.RateLimited) else 1
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(wait_s))))
     if status == HTTPStatus.UNAUTHORIZED and not neon:
         headers.append((b"www-authenticate", b'Bearer realm="tiergate"'))
     if isinstance(error, edge.NoSuchDoor) and status == HTTPStatus.METHOD_NOT_ALLOWED:

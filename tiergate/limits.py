@@ -2,6 +2,7 @@
 
 from config.settings import Settings
 from pools.bounds import PoolLimits, SwitchboardLimits
+from router.rates import Rate
 from router.sql import DoorLimits
 from tiergate.tenant import Tier
 
@@ -27,6 +28,15 @@ def pool_limits(settings: Settings) -> SwitchboardLimits:
             for tier, limits in pools.tiers.items()
         },
     )
+
+
+def rates(settings: Settings) -> dict[Tier, Rate]:
+    """How often one tenant may ask this process, on the tiers that have a limit."""
+    return {
+        tier: Rate(limits.requests_per_s, limits.burst)
+        for tier, limits in settings.pools.tiers.items()
+        if limits.requests_per_s is not None
+    }
 
 
 def full_sql(settings: Settings) -> frozenset[Tier]:

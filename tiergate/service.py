@@ -37,7 +37,7 @@ from router.jwt import Tokens
 from router.sql import SqlDoor
 from tiergate.deadline import Deadline
 from tiergate.events import Event
-from tiergate.limits import door_limits, full_sql, pool_limits
+from tiergate.limits import door_limits, full_sql, pool_limits, rates
 from tiergate.listening import Addresses, Server, url
 from verify.run import Verification
 
@@ -87,7 +87,7 @@ class Gateway:
         self.door.limits = door_limits(now)
         self.operations.let_run(full_sql(now))
         self.door.trust(identifier(now, self.keys))
-        self.admission.max_inflight = now.gateway.max_inflight
+        self.admission.max_inflight, self.admission.rates.rates = now.gateway.max_inflight, rates(now)
         self.log.level, self.log.requests, self.log.slow_s = (
             now.logging.level, now.logging.requests, now.logging.slow_s,
         )  # fmt: skip
@@ -184,7 +184,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         )
         folds.append(metrics)
         await store.audit_head()  # remembered from here on, in the log and in the metrics
-        admission = Admission(settings.gateway.max_inflight)
+        admission = Admission(settings.gateway.max_inflight, rates(settings))
         door = SqlDoor(
             identifier(settings, keys), directory, admission, switchboard,
             door_limits(settings), cors_origin=settings.gateway.cors_origin, emit=emit,

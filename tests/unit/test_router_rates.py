@@ -1,0 +1,82 @@
+"""A tenant has its burst at once and its rate in the long run, and costs nothing once it is quiet."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.errors import RateLimited
+from router.problems import problem
+from router.rates import Rate, Rates
+from tiergate.tenant import TenantId, Tier
+
+ACME, OTHER = TenantId("acme"), TenantId("other")
+
+
+def passed(rates: Rates, times: list[float], tenant: TenantId = ACME) -> list[float]:
+    """Those of *times* at which a request passes."""
+    told = []
+    for now in times:
+        try:
+            rates.take(tenant, Tier.STANDARD, now)
+        except RateLimited:
+            continue
+        told.append(now)
+    return told
+
+
+def test_a_burst_passes_at_once_and_then_as_many_as_the_rate_says() -> None:
+    rates = Rates({Tier.STANDARD: Rate(8, 5)})
+
+    assert len(passed(rates, [0.0] * 20)) == 5
+    assert len(passed(rates, [n / 64 for n in range(1, 65)])) == 8
+
+
+def test_a_refusal_says_when_it_passes_and_then_it_does() -> None:
+    rates = Rates({Tier.STANDARD: Rate(0.5, 1)})
+    rates.take(ACME, Tier.STANDARD, 0)
+
+    with pytest.raises(RateLimited) as refused:
+        rates.take(ACME, Tier.STANDARD, 0.5)
+
+    assert refused.value.wait_s == pytest.approx(1.5)
+    assert (b"retry-after", b"2") in problem(refused.value, neon=False).headers
+    rates.take(ACME, Tier.STANDARD, 0.5 + refused.value.wait_s)
+
+
+def test_one_tenants_requests_are_not_counted_as_anothers() -> None:
+    rates = Rates({Tier.STANDARD: Rate(1, 1)})
+
+    assert passed(rates, [0]) == passed(rates, [0], OTHER) == [0]
+
+
+def test_a_tier_without_a_rate_has_no_limit() -> None:
+    rates = Rates({Tier.PREMIUM: Rate(1, 1)})
+
+    assert len(passed(rates, [0.0] * 100)) == 100
+    assert len(rates) == 0
+
+
+def test_who_is_quiet_again_is_forgotten() -> None:
+    rates = Rates({Tier.STANDARD: Rate(1, 1)})
+    for number in range(10_000):
+        rates.take(TenantId(f"t-{number}"), Tier.STANDARD, number)
+
+    assert len(rates) <= 1025
+
+
+@given(
+    st.lists(st.floats(0, 2), max_size=60),
+    st.floats(0.5, 50),
+    st.integers(1, 10),
+)
+def test_never_more_than_the_burst_and_the_rate_pass(gaps: list[float], per_s: float, burst: int) -> None:
+    now, times = 0.0, []
+    for gap in gaps:
+        now += gap
+        times.append(now)
+    told = passed(Rates({Tier.STANDARD: Rate(per_s, burst)}), times)
+
+    for first in range(len(told)):
+        for last in range(first, len(told)):
+            most = burst + (told[last] - told[first]) * per_s
+            assert last - first + 1 <= most + 1e-6
