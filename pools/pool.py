@@ -25,15 +25,13 @@ from tiergate.events import ConnectionClosed, ConnectionOpened, DialFailed, Emit
 from tiergate.tenant import TenantId
 
 Work = Coroutine[None, None, None]
-Start = Callable[[Work, str], None]
-"""Runs a coroutine as a named task that nobody waits for; the switchboard's task group."""
+Start = Callable[[Work, str], None]  # as a named task that nobody waits for, in the switchboard's task group
 
 
 class Pool:
     """A bounded set of connections to one place.
 
     Attributes:
-        clock: The cluster's.
         retired: Serves nobody new; goes once who waits is served and what is lent has come back.
         closing: Connections whose end the server has not confirmed yet.
         is_reachable: Whether the last dial succeeded; None before the first.
@@ -106,8 +104,7 @@ class Pool:
         """A connection, waited for in turn with the pool's other tenants.
 
         Raises:
-            QueueFull: max_waiting requests wait already, or max_tenant_waiting of this tenant, besides those
-                that a connection may be opened for.
+            QueueFull: As many wait as may, of all or of this tenant, besides those that a dial may serve.
             PoolExhausted: None came free within query_wait_timeout.
             DeadlineExceeded: The request's own time ended first.
             DatabaseUnavailable: The server cannot be reached.
@@ -225,7 +222,8 @@ class Pool:
         finally:
             self._opening -= 1
             if wire is None:
-                self._drop(opening.undo())
+                self.closing += 1
+                self._start(self._end(opening.undo(), None, is_prompt=False), "close connection")
         if wire is not None:
             self._backoff.succeed()
             self.is_reachable = True
@@ -243,11 +241,6 @@ class Pool:
             return
         self._queue.fail(DatabaseUnavailable(self.place.cluster, reason))
         self._budget.unwant(self.grow)
-
-    def _drop(self, closing: Work) -> None:
-        """End a dial that failed; a server that answers too late may have begun to serve it."""
-        self.closing += 1
-        self._start(self._end(closing, None, is_prompt=False), "close connection")
 
     def _lost(self, wire: Wire) -> None:
         if wire in self._idle:

@@ -208,9 +208,13 @@ async def open_admin(conninfo: str) -> AsyncIterator[psycopg.AsyncConnection[Tup
 
 
 async def sessions(admin: psycopg.AsyncConnection[TupleRow], *logins: str) -> dict[int, str]:
-    """The server processes of some logins, in any database: pid and what it is doing."""
+    """The server processes of some logins, in any database: pid and what it is doing.
+
+    Only a tenant's statement counts as active, not what a pool asks for itself.
+    """
     cursor = await admin.execute(
-        "SELECT pid, coalesce(wait_event_type, '') || ':' || coalesce(state, '')"
+        "SELECT pid, coalesce(wait_event_type, '') || ':' || CASE WHEN state = 'active'"
+        " AND query NOT LIKE '%%tiergate_q%%' THEN 'at the gate' ELSE coalesce(state, '') END"
         " FROM pg_stat_activity WHERE usename = ANY(%s)",
         (list(logins),),
     )
