@@ -23,7 +23,7 @@ VALUES = {
     "lseg": "'[(0,0),(1,1)]'", "macaddr": "'08:00:2b:01:02:03'", "macaddr8": "'08:00:2b:01:02:03:04:05'",
     "money": "'12.50'", "name": "'pg_class'", "numeric": "1.5", "oid": "1", "path": "'[(0,0),(1,1)]'",
     "pg_lsn": "'0/1'", "point": "'(1,2)'", "polygon": "'((0,0),(1,1),(2,0))'", "record": "ROW(1, 'a')",
-    "regconfig": "'english'", "text": "'abc'", "tid": "'(0,1)'", "time": "'12:34:56'", "timestamp": "'2030-01-02 03:04'",
+    "regconfig": "'english'", "regdictionary": "'simple'", "text": "'abc'", "tid": "'(0,1)'", "time": "'12:34:56'", "timestamp": "'2030-01-02 03:04'",
     "timestamptz": "'2030-01-02 03:04+00'", "timetz": "'12:34:56+00'", "tsquery": "'a & b'",
     "tsvector": "'a:1A b:2'", "uuid": "'0190163d-8694-739b-aea5-966c26f8ad91'", "varbit": "B'1010'",
     "daterange": "'[2030-01-02,2030-02-01)'", "int4range": "'[1,5)'", "int8range": "'[1,5)'",

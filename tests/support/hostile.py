@@ -127,7 +127,7 @@ PAYLOADS = (
     "nextval('t_a_seq')",
     "lastval()",
     "txid_current()",
-    "version()",
+    "current_query()",
     "pg_typeof(1)",
     "query_to_xml('SELECT 1', true, true, '')",
     "table_to_xml('t', true, true, '')",

@@ -113,7 +113,20 @@ def test_names_of_the_application_are_not_taken_for_dangerous_ones() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["name", "date", "path", "length", "version", "user", "system", "trigger", "record", "area", "any"],
+    [
+        "name",
+        "date",
+        "path",
+        "length",
+        "version",
+        "user",
+        "system",
+        "trigger",
+        "record",
+        "area",
+        "oid",
+        "tid",
+    ],
 )
 def test_columns_called_so_can_be_written_after_their_table(name: str) -> None:
     assert name not in made().attributes_denied
@@ -122,8 +135,9 @@ def test_columns_called_so_can_be_written_after_their_table(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "pg_terminate_backend", "pg_sleep", "nextval", "regclass", "_regclass", "oid", "set_limit", "setseed",
-        "currval", "xmlcomment", "regclassin", "http_get", "dblink_cancel_query", "lo_unlink", "crosstab",
+        "pg_terminate_backend", "pg_sleep", "nextval", "regclass", "_regclass", "xid", "xml", "set_limit",
+        "setseed", "currval", "xmlcomment", "regclassin", "http_get", "dblink_cancel_query", "lo_unlink",
+        "crosstab",
     ],
 )  # fmt: skip
 def test_what_acts_is_denied_after_a_dot(name: str) -> None:
