@@ -19,7 +19,7 @@ from pools.errors import (
     StaleRoute,
     StatementFailed,
 )
-from pools.result import Result, pg_error, result
+from pools.result import Result, command_tag, pg_error, result
 from pools.statement import Fenced, Reach, Renaming, Statement, fence
 from pools.wire import Answer, Wire
 from registry.placement import Placement
@@ -28,7 +28,9 @@ from tiergate.tenant import Tier
 
 _GOOD = frozenset({pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_CHUNK})
 _FATAL = pq.ExecStatus.FATAL_ERROR
-_TAGS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "EXPLAIN"})
+_COMMITTED, _RESET = frozenset({b"", b"COMMIT"}), frozenset({b"", b"RESET"})
+# What leaves nothing behind; empty when it failed.
+_TAGS = frozenset({b"", b"SELECT", b"INSERT", b"UPDATE", b"DELETE", b"MERGE", b"EXPLAIN"})
 # The server gives up this much before we do, so that its clear error arrives and the connection lives on.
 _SERVER_FIRST_S = 0.1
 # A token that goes through a pooler lives no longer than this, unless it was seen to wait longer there.
@@ -116,6 +118,8 @@ async def run(
     reach = _reach(placement, transaction, limits)
     fenced = [fence(statement.text, renaming, reach) for statement in transaction.statements]
     fly = partial(_fly, wire, clock, placement, transaction, fenced, limits=limits, deadline=deadline)
+    if any(text.is_free for text in fenced):
+        wire.doubtful = True  # no reset is as sure as a close
     answers = await fly()
     if _is_out_of_time(answers):
         await wire.roll_back(until=deadline.at_s)
@@ -126,8 +130,6 @@ async def run(
             wire.forget(text.sql)
         await wire.roll_back(until=deadline.at_s)
         answers = await fly()
-    if any(text.is_free for text in fenced):
-        wire.broken = True  # no reset is as sure as a close
     return _results(wire, placement, fenced, answers)
 
 
@@ -159,7 +161,20 @@ async def _fly(
     for text, statement in zip(fenced, transaction.statements, strict=True):
         wire.ask(text.sql, statement.params, rows=True)
     wire.ask(b"COMMIT")
-    return await wire.fly(max_bytes=limits.max_bytes, until=deadline.at_s)
+    wire.ask(b"RESET ALL")  # what a function or trigger of the application has SET; too little to measure
+    answers = await wire.fly(max_bytes=limits.max_bytes, until=deadline.at_s)
+    _distrust(wire, answers)
+    return answers
+
+
+def _distrust(wire: Wire, answers: list[Answer]) -> None:
+    """Have *wire* closed when the server ran what may leave something behind.
+
+    Looks at what a failed transaction ran, too: a rollback undoes no PREPARE, DEALLOCATE or COMMIT.
+    """
+    begin, *tags, commit, reset = [command_tag(answer).partition(b" ")[0] for answer in answers]
+    if not (_TAGS.issuperset(tags) and begin == b"BEGIN" and commit in _COMMITTED and reset in _RESET):
+        wire.doubtful = True
 
 
 def _is_out_of_time(answers: list[Answer]) -> bool:
@@ -177,7 +192,7 @@ def _is_stale(wire: Wire, fenced: list[Fenced], answers: list[Answer]) -> bool:
     Source:
         PostgreSQL 18, plancache.c, "cached plan must not change result type".
     """
-    for text, answer in zip(fenced, answers[2:-1], strict=True):
+    for text, answer in zip(fenced, answers[2:-2], strict=True):
         failed = answer[-1]
         if failed.status == _FATAL and wire.is_prepared(text.sql):
             error = pg_error(failed)
@@ -186,17 +201,16 @@ def _is_stale(wire: Wire, fenced: list[Fenced], answers: list[Answer]) -> bool:
 
 
 def _results(wire: Wire, placement: Placement, fenced: list[Fenced], answers: list[Answer]) -> list[Result]:
-    for number, answer in enumerate(answers):
+    *outcome, reset = answers
+    for number, answer in enumerate(outcome):
         if answer[-1].status == _FATAL:
             _refuse(wire, placement, fenced, number - 2, pg_error(answer[-1]))
         if answer[-1].status not in _GOOD:
             wire.broken = True
             raise ConnectionLost(f"the server answered with status {answer[-1].status}")
-    results = [result(answer) for answer in answers[2:-1]]
-    if wire.in_transaction or any(each.command_tag.partition(" ")[0] not in _TAGS for each in results):
-        # The fence keeps every other command out. If one got in, this connection is nobody's any more.
-        wire.broken = True
-    return results
+    if wire.in_transaction or reset[-1].status not in _GOOD:
+        wire.doubtful = True
+    return [result(answer) for answer in outcome[2:-1]]
 
 
 def _refuse(wire: Wire, placement: Placement, fenced: list[Fenced], index: int, error: PgError) -> NoReturn:

@@ -142,6 +142,7 @@ class Pool:
 
     def give_back(self, wire: Wire, tenant: TenantId) -> None:
         """Take *tenant*'s connection back: to the next waiter, to rest, or to its end."""
+        wire.broken = wire.broken or wire.doubtful
         if wire.in_transaction and not wire.broken:
             self._start(self._first(wire, tenant, wire.roll_back), "roll back")
             return

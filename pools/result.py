@@ -46,13 +46,17 @@ class Result:
 _transformer = Transformer()  # holds nothing between calls; only the event loop's thread uses it
 
 
-def result(answer: list[PGresult]) -> Result:
-    """Decode a statement's successful answer: chunks of rows, then one without rows.
+def command_tag(answer: list[PGresult]) -> bytes:
+    """What the server says it ran; empty when that failed or was skipped.
 
-    libpq puts the command's tag on the last chunk when that is not full, else on what follows it.
+    libpq puts it on the last chunk of rows when that is not full, else on what follows it.
     """
+    return answer[-1].command_status or (len(answer) > 1 and answer[-2].command_status) or b""
+
+
+def result(answer: list[PGresult]) -> Result:
+    """Decode a statement's successful answer: chunks of rows, then one without rows."""
     first = answer[0]
-    tag = answer[-1].command_status or answer[-2].command_status or b""
     width = first.nfields
     fields = tuple(
         Field(
@@ -67,7 +71,7 @@ def result(answer: list[PGresult]) -> Result:
             _transformer.set_pgresult(chunk, set_loaders=False)
             _transformer.set_loader_types([_TEXT_OID] * width, pq.Format.TEXT)
             rows += _transformer.load_rows(0, count, tuple)
-    return Result(fields, rows, tag.decode())
+    return Result(fields, rows, command_tag(answer).decode())
 
 
 def pg_error(failed: PGresult) -> PgError:

@@ -27,6 +27,7 @@ _SMALL_BYTES = 65536
 _SYNC = pq.ExecStatus.PIPELINE_SYNC
 _OK = pq.ExecStatus.COMMAND_OK
 _FATAL = pq.ExecStatus.FATAL_ERROR
+_COPIES = frozenset({pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH})
 _BAD = pq.ConnStatus.BAD
 _ABORTED = pq.PipelineStatus.ABORTED
 _LAST_WORDS = frozenset({b"FATAL", b"PANIC"})
@@ -55,6 +56,7 @@ class Wire:
     Attributes:
         pid: The server process at the other end, as the server named it at login.
         broken: Nothing more can be asked of this connection.
+        doubtful: Something may be left on it, so that nobody else shall have it.
         opened_at: When its dial had succeeded, on the event loop's clock.
         dial_s: How long that took.
         expires_at: When it is closed at the next occasion, on the same clock.
@@ -76,7 +78,7 @@ class Wire:
         self._flight: asyncio.Future[None] | None = None
         self._max_bytes = self._reads = 0
         self.pid = conn.backend_pid
-        self.broken = False
+        self.broken = self.doubtful = False
         self.opened_at = self.idle_since = self._loop.time()
         self.expires_at = math.inf
         self.dial_s = 0.0
@@ -236,6 +238,9 @@ class Wire:
                     conn.set_chunked_rows_mode(_CHUNK_ROWS)
             elif result.status == _SYNC:
                 flight.set_result(None)
+                return
+            elif result.status in _COPIES:  # libpq has no COPY in a pipeline, and would say this for ever
+                self._lose(ConnectionLost("the server began to copy"))
                 return
             else:
                 steps[self._at].answer.append(result)

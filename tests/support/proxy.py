@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 _PIECE_BYTES = 65536
+_CANCEL = b"\0\0\0\x10\x04\xd2\x16\x2e"  # PostgreSQL 18, 54.7, CancelRequest: 16 bytes, 80877102
 
 
 @dataclass(eq=False, slots=True)
@@ -36,6 +37,8 @@ class Proxy:
         is_down: New connections are reset at once.
         keeps_open: Clients do not hear that a server has hung up.
         swallowed: Set when a piece has met the black hole.
+        said: What servers said on all connections, while `records`.
+        cancels: The cancel requests that clients sent, as they were.
     """
 
     to_host: str
@@ -48,6 +51,10 @@ class Proxy:
     is_down: bool = False
     keeps_open: bool = False
     swallowed: asyncio.Event = field(default_factory=asyncio.Event)
+    records: bool = False
+    said: bytearray = field(default_factory=bytearray)
+    cancels: list[bytes] = field(default_factory=list)
+    _room_bytes: int | None = None
     _corrupts: bool = False
     _flows: asyncio.Event = field(default_factory=asyncio.Event)
     _passages: set[Passage] = field(default_factory=set)
@@ -67,6 +74,11 @@ class Proxy:
         """Let nothing through, without a word to either end."""
         self.swallowed.clear()
         self._flows.clear()
+
+    def pause_after(self, size_bytes: int) -> None:
+        """Let clients hear that much more, and then nothing goes through."""
+        self.swallowed.clear()
+        self._room_bytes = size_bytes
 
     def flow(self) -> None:
         """Let everything through again, what was held back first."""
@@ -117,15 +129,34 @@ class Proxy:
                 await asyncio.sleep(self.delay_s)
             if sink is passage.server:
                 passage.asked = True
+                if piece[:8] == _CANCEL:
+                    self.cancels.append(piece)
             else:
                 self.round_trips += passage.asked
                 passage.asked = False
                 if self._corrupts:
                     self._corrupts, piece = False, b"\xff" * len(piece)
+                if self.records:
+                    self.said += piece
+                piece = await self._pause(piece, sink)
             sink.write(piece)
             await sink.drain()
         if not sink.is_closing() and not (self.keeps_open and sink is passage.client):
             sink.write_eof()
+
+    async def _pause(self, piece: bytes, sink: asyncio.StreamWriter) -> bytes:
+        """What is left of *piece* once everything may go on."""
+        if self._room_bytes is None:
+            return piece
+        if len(piece) < self._room_bytes:
+            self._room_bytes -= len(piece)
+            return piece
+        sink.write(piece[: self._room_bytes])
+        rest, self._room_bytes = piece[self._room_bytes :], None
+        self.blackhole()
+        self.swallowed.set()
+        await self._flows.wait()
+        return rest
 
     async def stop(self) -> None:
         """End every connection, and return when nothing of it runs any more."""
