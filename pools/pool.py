@@ -33,6 +33,7 @@ class Pool:
 
     Attributes:
         retired: Serves nobody new; goes once who waits is served and what is lent has come back.
+        active, opening: Connections lent out, and being dialled.
         closing: Connections whose end the server has not confirmed yet.
         is_reachable: Whether the last dial succeeded; None before the first.
         last_used: When a connection last came free, on the event loop's clock.
@@ -45,15 +46,13 @@ class Pool:
         self.clock = clock
         self.limits = limits
         self.retired = False
-        self.closing = 0
+        self.active = self.opening = self.closing = 0
         self.is_reachable: bool | None = None
         self._budget = budget
         self._start = start
         self._emit = emit
         self._idle: deque[Wire] = deque()
         self._queue = Queue(limits.max_tenant_inflight)
-        self._lent = 0
-        self._opening = 0
         self._backoff = Backoff()
         self._loop = asyncio.get_running_loop()
         self.last_used = self._loop.time()
@@ -64,16 +63,6 @@ class Pool:
         return len(self._idle)
 
     @property
-    def active(self) -> int:
-        """Connections lent out."""
-        return self._lent
-
-    @property
-    def opening(self) -> int:
-        """Connections being dialled."""
-        return self._opening
-
-    @property
     def waiting(self) -> int:
         """Requests that wait for a connection."""
         return len(self._queue)
@@ -81,12 +70,12 @@ class Pool:
     @property
     def size(self) -> int:
         """Connections that count against default_pool_size."""
-        return len(self._idle) + self._lent + self._opening
+        return len(self._idle) + self.active + self.opening
 
     @property
     def is_quiet(self) -> bool:
         """Whether nobody uses or awaits a connection, so that the pool may go."""
-        return not (self._lent or self._opening or self._queue)
+        return not (self.active or self.opening or self._queue)
 
     # -- lending
 
@@ -96,7 +85,7 @@ class Pool:
             return None
         wire = self._idle.pop()
         self._queue.hold(tenant)
-        self._lent += 1
+        self.active += 1
         self.last_used = wire.idle_since
         return wire
 
@@ -112,9 +101,9 @@ class Pool:
         if (wire := self.lend_now(tenant)) is not None:
             return wire
         now = self._loop.time()
-        if self._backoff.is_on and not self._lent and not self._opening:
+        if self._backoff.is_on and not self.active and not self.opening:
             raise DatabaseUnavailable(self.place.cluster, "a dial failed a moment ago")
-        may_be_opened = max(0, self.limits.default_pool_size - self._lent)
+        may_be_opened = max(0, self.limits.default_pool_size - self.active)
         if len(self._queue) >= self.limits.max_waiting + may_be_opened:
             raise QueueFull(self.place.id, len(self._queue))
         if self._queue.waiting(tenant) >= self.limits.max_tenant_waiting + may_be_opened:
@@ -149,7 +138,11 @@ class Pool:
         if self.clock.is_due and not wire.broken:
             self._start(self._first(wire, tenant, partial(self.clock.read, wire)), "read the clock")
             return
-        self._lent -= 1
+        self.active -= 1
+        if wire.broken:
+            self._close(wire, "broken", tenant)  # whose it is until the server has let go of it
+            self.grow()
+            return
         self._queue.release(tenant)
         self._take_in(wire)
         self._serve_idle()  # it may be *tenant*'s turn now, where it was not before
@@ -176,7 +169,7 @@ class Pool:
 
     def _offer(self, wire: Wire) -> None:
         if self._queue.serve(wire):
-            self._lent += 1
+            self.active += 1
             self._want_no_more()
         elif self.retired:
             self._close(wire, "retired")
@@ -192,7 +185,7 @@ class Pool:
         """Lend what rests to who may have it since a moment ago."""
         while self._idle and self._queue and self._queue.serve(self._idle[-1]):
             self._idle.pop()
-            self._lent += 1
+            self.active += 1
 
     def _want_no_more(self) -> None:
         """Leave the line for a permit, if no waiter could use a connection now."""
@@ -204,14 +197,14 @@ class Pool:
     def grow(self) -> None:
         """Dial for those who wait, as far as the pool's size and the cluster's budget allow."""
         wanted = self._queue.servable(self.limits.default_pool_size)
-        while self._opening < wanted and self.size < self.limits.default_pool_size:
+        while self.opening < wanted and self.size < self.limits.default_pool_size:
             if self._backoff.is_on:
                 self._backoff.call_after(self.grow)
                 return
             if not self._budget.take():
                 self._budget.want(self.grow)
                 return
-            self._opening += 1
+            self.opening += 1
             self._start(self._open(), f"dial {self.place.cluster}")
 
     async def _open(self) -> None:
@@ -221,10 +214,10 @@ class Pool:
         except DatabaseUnavailable as exc:
             self._back_off(exc.reason)
         finally:
-            self._opening -= 1
+            self.opening -= 1
             if wire is None:
                 self.closing += 1
-                self._start(self._end(opening.undo(), None, is_prompt=False), "close connection")
+                self._start(self._end(opening.undo(), None, None, is_prompt=False), "close connection")
         if wire is not None:
             self._backoff.succeed()
             self.is_reachable = True
@@ -237,7 +230,7 @@ class Pool:
         self._emit(DialFailed(self.place.cluster, self.place.tier, reason))
         self.is_reachable = False
         self._backoff.fail()
-        if self._lent or self._opening > 1:
+        if self.active or self.opening > 1:
             self._backoff.call_after(self.grow)
             return
         self._queue.fail(DatabaseUnavailable(self.place.cluster, reason))
@@ -248,17 +241,22 @@ class Pool:
             self._idle.remove(wire)
             self._close(wire, "server closed")
 
-    def _close(self, wire: Wire, reason: str) -> None:
+    def _close(self, wire: Wire, reason: str, tenant: TenantId | None = None) -> None:
         is_prompt = not wire.broken  # else it may wait for a statement that nothing can interrupt
         self.closing += 1
         self._budget.ending += is_prompt
-        self._start(self._end(wire.close(), reason, is_prompt=is_prompt), "close connection")
+        self._start(self._end(wire.close(), reason, tenant, is_prompt=is_prompt), "close connection")
 
-    async def _end(self, closing: Work, reason: str | None, *, is_prompt: bool) -> None:
+    async def _end(
+        self, closing: Work, reason: str | None, tenant: TenantId | None, *, is_prompt: bool
+    ) -> None:
         try:
             await closing
         finally:
             self.closing -= 1
+            if tenant is not None:
+                self._queue.release(tenant)
+                self._serve_idle()
             if reason is not None:
                 self._emit(ConnectionClosed(self.place.cluster, self.place.tier, reason))
             self._budget.ending -= is_prompt
