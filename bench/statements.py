@@ -152,7 +152,7 @@ def _queries() -> Iterator[ClauseElement]:
     yield sa.select(Member.name, boss.name).outerjoin(boss, Member.boss_id == boss.id)
     yield sa.select(Member).join(Task, full=True)
     yield sa.select(Member.id).distinct()
-    yield sa.select(Member).distinct(Member.name).order_by(Member.name)
+    yield sa.select(Member).ext(pg.distinct_on(Member.name)).order_by(Member.name)
     yield sa.select(Member, busy.c.n).join(busy, busy.c.member_id == Member.id)
     yield sa.select(above)
     yield sa.select(Member.name, latest).join(latest, sa.true(), isouter=True)

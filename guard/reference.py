@@ -29,9 +29,10 @@ given a connection. What is not listed here is refused. [Why](../explanation/gua
 ## Statements
 
 One in each text: `SELECT`, `VALUES`, `TABLE`, `INSERT`, `UPDATE`, `DELETE`, `MERGE`, each with `WITH` in front where
-Postgres takes it. All of their clauses, but `SELECT INTO`, `TABLESAMPLE`, `WHERE CURRENT OF`, `XMLTABLE` and other XML, and
-operator classes. `current_user`, `session_user`, `user`, `current_role`, `current_catalog`, `current_schema` and
-`system_user` are refused, too.
+Postgres takes it. On the premium and government tiers also `EXPLAIN` of one of these, with its options. All of their
+clauses, but `SELECT INTO`, `TABLESAMPLE`, `WHERE CURRENT OF`, `XMLTABLE` and other XML, and operator classes.
+`current_user`, `session_user`, `user`, `current_role`, `current_catalog`, `current_schema` and `system_user` are
+refused, too.
 
 ## Names
 
