@@ -178,5 +178,5 @@ def _parameters(site: Site, database: str, places: Sequence[Place]) -> dict[str,
         "function_definers": [each.is_definer for each in meant],
         "function_volatilities": [each.volatility for each in meant],
         "function_parallels": [each.parallel for each in meant],
-        "function_paths": [each.path for each in meant],
+        "function_settings": [each.settings for each in meant],
     }  # fmt: skip

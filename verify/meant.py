@@ -8,7 +8,7 @@ from importlib import resources
 
 _FUNCTION = re.compile(
     r"^CREATE OR REPLACE FUNCTION tiergate\.(?P<name>\w+)\((?P<arguments>[^)]*)\) RETURNS .+?\n"
-    r"(?P<attributes>LANGUAGE .+?)\nSET search_path = (?P<path>.+?)\nAS \$\$(?P<body>.*?)\$\$;",
+    r"(?P<attributes>LANGUAGE .+?)\n(?P<settings>(?:SET .+?\n)+)AS \$\$(?P<body>.*?)\$\$;",
     re.MULTILINE | re.DOTALL,
 )
 _VOLATILITY = {"IMMUTABLE": "i", "STABLE": "s"}
@@ -22,14 +22,14 @@ _TAKEN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function of schema tiergate, with its attributes as pg_proc has them."""
+    """A function of schema tiergate, with its attributes as pg_proc has them; settings one a line."""
 
     name: str
     body: str
     is_definer: bool
     volatility: str
     parallel: str
-    path: str
+    settings: str
 
 
 @cache
@@ -42,7 +42,7 @@ def functions() -> tuple[Function, ...]:
             "SECURITY DEFINER" in found["attributes"],
             _one_of(found["attributes"], _VOLATILITY, "v"),
             _one_of(found["attributes"], _PARALLEL, "u"),
-            found["path"],
+            re.sub(r"^SET (\w+) = ", r"\1=", found["settings"].strip(), flags=re.MULTILINE),
         )
         for found in _FUNCTION.finditer(_sql("tiergate.sql"))
     )

@@ -13,6 +13,7 @@ import pytest
 from psycopg import sql
 from psycopg.rows import TupleRow
 
+from fleet.cluster import lay_data_plane
 from pools.errors import StaleRoute, StatementFailed
 from pools.lease import Isolation
 from pools.statement import Statement
@@ -301,6 +302,35 @@ async def test_an_edited_context_is_worth_nothing(gate: Connection, acme: Placem
     assert await whose(gate) == acme.tenant
 
 
+async def test_a_database_has_one_seal_and_keeps_it(places: Places, admin: Connection) -> None:
+    seal = "SELECT secret, (SELECT count(*) FROM tiergate.seal) FROM tiergate.seal"
+    before = await (await admin.execute(seal)).fetchall()
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        await admin.execute("INSERT INTO tiergate.seal VALUES (sha256('another'))")
+    await admin.execute("COMMENT ON SCHEMA tiergate IS 'so that it is laid again'")
+    assert await lay_data_plane(admin)
+
+    assert await (await admin.execute(seal)).fetchall() == before
+    assert [count for _, count in before] == [1]
+
+
+async def test_no_plan_that_is_shown_tells_the_seal(
+    gate: Connection, acme: Placement, admin: Connection
+) -> None:
+    """It is a constant in the plans of two functions, and any login may have its plans shown."""
+    [[seal]] = await (await admin.execute("SELECT secret FROM tiergate.seal")).fetchall()
+    shown: list[str] = []
+    gate.add_notice_handler(lambda notice: shown.append(notice.message_detail or ""))
+    await gate.execute("SET LOCAL client_min_messages = debug5; SET LOCAL debug_print_plan = on")
+    await enter(gate, token(gate, acme).arguments())
+    assert await whose(gate) == acme.tenant
+
+    # As Postgres writes a constant: each byte as a signed number, and lines broken anywhere.
+    numbers = "".join(str(byte - 256 if byte > 127 else byte) for byte in seal)
+    assert any("FUNCEXPR" in plan for plan in shown), "plans were shown"
+    assert not any(numbers in "".join(plan.split()) for plan in shown)
+
+
 async def test_entering_again_as_another_tenant_takes_another_signature(
     gate: Connection, acme: Placement, places: Places
 ) -> None:
@@ -317,7 +347,7 @@ async def test_entering_again_as_another_tenant_takes_another_signature(
 
 FORBIDDEN = [
     "SELECT tiergate.enter('a', 'b', 1, 1, 1, 'c', 1)", "SELECT * FROM tiergate.context_key",
-    "SELECT * FROM tiergate.fence",
+    "SELECT * FROM tiergate.fence", "SELECT * FROM tiergate.seal", "SELECT tiergate.secret()",
     "SELECT * FROM tiergate.application", "UPDATE tiergate.fence SET state = 'active'",
     "DELETE FROM tiergate.fence",
     "SELECT tiergate.protect('notes')", "SELECT set_config('tiergate.context', 'x', true)",

@@ -9,14 +9,14 @@ SELECT NULL, format('tiergate.%%s', meant.name), concat_ws('; ',
     CASE WHEN proowner <> to_regrole('tiergate_context') THEN 'its owner is ' || proowner::regrole END,
     CASE WHEN prosecdef <> meant.definer THEN CASE WHEN prosecdef THEN 'it is' ELSE 'it is not' END || ' SECURITY DEFINER' END,
     CASE WHEN provolatile <> meant.volatility::"char" OR proparallel <> meant.parallel::"char" THEN 'it is volatile or parallel otherwise' END,
-    CASE WHEN proconfig IS DISTINCT FROM ARRAY['search_path=' || meant.path] THEN 'its settings are others' END)
+    CASE WHEN array_to_string(proconfig, E'\n') IS DISTINCT FROM meant.settings THEN 'its settings are others' END)
 FROM unnest(%(function_names)s::text[], %(function_bodies)s::text[], %(function_definers)s::boolean[],
-    %(function_volatilities)s::text[], %(function_parallels)s::text[], %(function_paths)s::text[])
-    AS meant (name, body, definer, volatility, parallel, path)
+    %(function_volatilities)s::text[], %(function_parallels)s::text[], %(function_settings)s::text[])
+    AS meant (name, body, definer, volatility, parallel, settings)
 LEFT JOIN pg_proc AS p ON proname = meant.name AND pronamespace = to_regnamespace('tiergate')
 WHERE p.oid IS NULL OR md5(prosrc) <> meant.body OR proowner <> to_regrole('tiergate_context') OR prosecdef <> meant.definer
     OR provolatile <> meant.volatility::"char" OR proparallel <> meant.parallel::"char"
-    OR proconfig IS DISTINCT FROM ARRAY['search_path=' || meant.path]
+    OR array_to_string(proconfig, E'\n') IS DISTINCT FROM meant.settings
 
 -- @ function-unexpected database failed
 -- Schema tiergate holds a function that this version does not lay.
@@ -33,7 +33,7 @@ SELECT NULL, p.oid::regprocedure::text, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE g
 FROM pg_proc AS p, aclexplode(coalesce(proacl, acldefault('f', proowner)))
 WHERE pronamespace = to_regnamespace('tiergate') AND grantee NOT IN (proowner, coalesce(to_regrole('tiergate_owner'), 0))
     AND NOT (proname = 'tenant' AND grantee IN (SELECT oid FROM role WHERE oid IS NOT NULL))
-    AND NOT (proname <> ALL ('{tenant,protect}') AND grantee IN (
+    AND NOT (proname <> ALL ('{tenant,protect,secret}') AND grantee IN (
         SELECT oid FROM role WHERE oid IS NOT NULL AND (is_login OR name = 'tiergate_premium')))
 
 -- @ definer-function database failed
