@@ -28,7 +28,10 @@ BEGIN
         AND (
             p.provolatile = 'v' AND p.proname <> ALL (ARRAY[
                 'array_sample', 'array_shuffle', 'clock_timestamp', 'current_query', 'gen_random_uuid',
-                'pg_is_in_recovery', 'random', 'random_normal', 'timeofday', 'uuidv4', 'uuidv7'])
+                'pg_is_in_recovery', 'random', 'random_normal', 'timeofday', 'uuidv4', 'uuidv7',
+                -- of pgcrypto and uuid-ossp
+                'gen_random_bytes', 'gen_salt', 'pgp_pub_encrypt', 'pgp_pub_encrypt_bytea', 'pgp_sym_encrypt',
+                'pgp_sym_encrypt_bytea', 'uuid_generate_v1mc', 'uuid_generate_v4'])
             OR p.proname ~ '^(pg_stat_get_|pg_stat_statements|dblink|(database|schema|table|query|cursor)_to_xml)'
             OR p.proname ~ '^(lo_|pg_lo_|pg_advisory_|pg_try_advisory_|pg_file_|pg_ls_|pg_read_|pg_sleep)'
             OR p.proname = ANY (ARRAY[

@@ -142,3 +142,10 @@ def test_columns_called_so_can_be_written_after_their_table(name: str) -> None:
 )  # fmt: skip
 def test_what_acts_is_denied_after_a_dot(name: str) -> None:
     assert name in made().attributes_denied
+
+
+def test_nothing_that_is_allowed_is_dangerous() -> None:
+    lists = made()
+
+    assert [name for name in lists.functions if why_dangerous(name, dangerous().functions)] == []
+    assert [name for name in lists.types if why_dangerous(name, dangerous().types)] == []
