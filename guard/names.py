@@ -137,15 +137,17 @@ class _Names:
 
     def of_column(self, node: Node) -> Forbidden | None:
         fields = node["fields"]
-        words = _words(fields)
-        if len(fields) == 1:
-            return _system_column(words[0]) if words else None
         if len(fields) > _COLUMN_OF_SCHEMA:
-            return Forbidden("the name of a database", words[0])
-        if len(fields) == _COLUMN_OF_SCHEMA and words[0] not in self._catalog.own_schemas:
-            return Forbidden("the schema", words[0])
-        # Schema and table before it call nothing; a star is no word.
-        return _first(self._attribute(word) for word in words[len(fields) - 1 :])
+            return Forbidden("the name of a database", fields[0]["String"]["sval"])
+        if len(fields) == _COLUMN_OF_SCHEMA:
+            schema = fields[0]["String"]["sval"]
+            if schema not in self._catalog.own_schemas:
+                return Forbidden("the schema", schema)
+        # Schema and table before it call nothing, and a star is no name.
+        last = fields[-1].get("String")
+        if last is None:
+            return None
+        return _system_column(last["sval"]) if len(fields) == 1 else self._attribute(last["sval"])
 
     def of_indirection(self, node: Node) -> Forbidden | None:
         if "indirection" not in node:
