@@ -26,7 +26,7 @@ _RESERVED = "pg_"
 _NEVER_AFTER_A_DOT = (_RESERVED, "lo_", "dblink", "crosstab")
 _COLUMN_OF_SCHEMA = 3  # schema.table.column
 # What the server's operating system or ICU calls its languages: de_DE.utf8, en-US-x-icu.
-_LOCALE = re.compile(r"[a-z]{2,3}(?:[_-][A-Za-z0-9]{2,8}){0,3}(?:\.utf-?8)?(?:-x-icu)?", re.IGNORECASE)
+_LOCALE = re.compile(r"[a-z]{2,3}(?:_[A-Z]{2}(?:\.utf8|\.UTF-8)?|(?:-[A-Za-z0-9]{2,8}){0,3}-x-icu)")
 _WITHOUT_OPERATOR = frozenset(
     {"AEXPR_BETWEEN", "AEXPR_NOT_BETWEEN", "AEXPR_BETWEEN_SYM", "AEXPR_NOT_BETWEEN_SYM"}
 )

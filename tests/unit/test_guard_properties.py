@@ -31,6 +31,7 @@ PLACES = """
 OPERATOR({}.=) a|RETURNING {}|ORDER BY {}|, {}|CAST(a AS {})|{} '1'|AND a.{} = 1|FOR UPDATE OF {}|INTO {}
 LATERAL {}(a)|(|)|[|]|,|;|.|::|=|+|-|*|$1|'a'|NULL|AS|AND|NOT|WITH|SELECT|FROM|WHERE|UNION|SET|a|t
 """
+ONE_IN_FIVE = st.sampled_from((False, False, False, False, True))
 PIECES = st.one_of(
     st.builds(str.format, st.sampled_from(PLACES.strip().replace("\n", "|").split("|")), NAMED),
     st.text(max_size=4),
@@ -55,6 +56,8 @@ def words(text: str) -> list[str]:
 def damaged(draw: st.DrawFn) -> str:
     """A statement that passes, with pieces put in, left out, doubled or exchanged, or its end cut off."""
     tokens = words(draw(st.sampled_from(PASSING)))
+    if draw(st.booleans()):
+        return " ".join(draw(NAMED) if word.isalpha() and draw(ONE_IN_FIVE) else word for word in tokens)
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(tokens)))
         other = draw(st.integers(0, len(tokens)))
