@@ -3,7 +3,6 @@
 Long work is done inside the request, within a deadline, and may be asked for again.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,9 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from admin.across_door import PATH, AcrossDoor
 from admin.acts import Acts, tenant_of
 from admin.answers import JsonAnswer
-from admin.gate import KeyGate, actor_of, read_limited
+from admin.gate import Key, KeyGate, actor_of, read_limited
+from admin.leaving import unless_gone
 from admin.operations import Operations
 from admin.problems import on_no_route, on_refusal, on_surprise
 from admin.shapes import Nothing, Statement, read_body
@@ -57,8 +58,10 @@ class Gateway:
     verify: Verifier
 
 
-def build_admin(operations: Operations, gateway: Gateway, *, key: str) -> Starlette:
-    """The application on the admin port.
+def build_admin(
+    operations: Operations, gateway: Gateway, *, key: str, cross_tenant_key: str | None = None
+) -> Starlette:
+    """The application on the admin port; without a *cross_tenant_key* nobody asks across tenants.
 
     Raises:
         ValueError: The key is so short that it could be guessed.
@@ -67,6 +70,9 @@ def build_admin(operations: Operations, gateway: Gateway, *, key: str) -> Starle
         msg = f"an admin key has at least {_SHORTEST_KEY} characters"
         raise ValueError(msg)
     acts, state = Acts(operations), _State(operations, gateway)
+    shown = Key(key)
+    apart = Key(cross_tenant_key) if cross_tenant_key is not None else None
+    door = AcrossDoor(lambda: operations.across, apart, shown)
     return Starlette(
         routes=[
             Route("/metrics", state.metrics),
@@ -90,8 +96,9 @@ def build_admin(operations: Operations, gateway: Gateway, *, key: str) -> Starle
             Route("/tenants/{name}/keys", acts.create_key, methods=["POST"]),
             Route("/tenants/{name}/sql", state.sql, methods=["POST"]),
             Route("/keys/{id}", acts.revoke_key, methods=["DELETE"]),
+            Route(PATH, door.read_across, methods=["POST"]),
         ],
-        middleware=[Middleware(KeyGate, key=key)],
+        middleware=[Middleware(KeyGate, key=shown, apart=PATH)],
         exception_handlers={TiergateError: on_refusal, HTTPException: on_no_route, Exception: on_surprise},
     )
 
@@ -131,35 +138,8 @@ class _State:
         await self._operations.tenant(tenant)  # says so when there is none
         # Before it runs: nobody reads a tenant's rows here without leaving a trace.
         await self._operations.note(actor_of(request), "tenant.sql", tenant)
-        done = await _unless_gone(request, self._gateway.run(tenant, body))
+        done = await unless_gone(request, self._gateway.run(tenant, body))
         if done is None:
             return Response(status_code=_GONE)
         status, answer = done
         return Response(answer, status, {"cache-control": "no-store"}, "application/json")
-
-
-async def _unless_gone(request: Request, work: Awaitable[T]) -> T | None:
-    """What *work* gives; None when the caller went away first, and *work* is cancelled."""
-    failed: list[TiergateError] = []
-
-    async def guarded() -> T | None:
-        try:
-            return await work
-        except TiergateError as error:  # would come out of the group wrapped
-            failed.append(error)
-            return None
-
-    async with asyncio.TaskGroup() as tasks:
-        working = tasks.create_task(guarded(), name="statement of an operator")
-        watching = tasks.create_task(_gone(request), name="watch the operator")
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        (watching if working.done() else working).cancel()
-    if failed:
-        raise failed[0]
-    return None if working.cancelled() else working.result()
-
-
-async def _gone(request: Request) -> None:
-    """Wait until the caller has gone."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

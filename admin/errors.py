@@ -17,6 +17,32 @@ class NotAdmitted(TiergateError):
         super().__init__("the admin key is missing or wrong")
 
 
+class AcrossClosed(TiergateError):
+    """There is no door across tenants."""
+
+    code = "across-closed"
+    advice = (
+        "Set admin.cross_tenant_key, a secret of its own, and restart; docs/how-to/cross-tenant.md says what "
+        "that opens. For one tenant's rows `tiergate psql TENANT` is enough."
+    )
+
+    def __init__(self) -> None:
+        super().__init__("nobody may ask across tenants here: admin.cross_tenant_key is not set")
+
+
+class AcrossKeyNeeded(TiergateError):
+    """The admin key does not open the door across tenants."""
+
+    code = "across-key-needed"
+    advice = (
+        "Show the value of admin.cross_tenant_key instead of the admin key (for the command: "
+        "TIERGATE_CROSS_TENANT_KEY)."
+    )
+
+    def __init__(self) -> None:
+        super().__init__("asking across tenants takes a key of its own; the admin key is not it")
+
+
 class BodyTooLarge(TiergateError):
     """The body is larger than any that makes sense here."""
 

@@ -18,25 +18,42 @@ _BODY_S = 10.0
 _LONGEST_ACTOR = 80
 
 
-class KeyGate:
-    """Lets pass who shows the admin key, and everybody to `OPEN_PATHS`."""
+class Key:
+    """A secret that a caller shows as `Authorization: Bearer KEY`."""
 
-    def __init__(self, app: ASGIApp, key: str) -> None:
-        self._app = app
+    def __init__(self, key: str) -> None:
         # Digests have one length, so that comparing them takes the same time for any key shown.
         self._digest = sha256(key.encode()).digest()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it."""
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._admits(Headers(scope=scope)):
-            await self._app(scope, receive, send)
-        else:
-            await refusal(NotAdmitted())(scope, receive, send)
-
-    def _admits(self, headers: Headers) -> bool:
+    def is_shown(self, headers: Headers) -> bool:
+        """Whether *headers* carry it."""
         scheme, _, shown = headers.get("authorization", "").partition(" ")
         digest = sha256(shown.strip().encode("latin-1")).digest()
         return hmac.compare_digest(digest, self._digest) and scheme.lower() == "bearer"
+
+
+class KeyGate:
+    """Lets pass who shows the admin key, and everybody to `OPEN_PATHS` and *apart*.
+
+    Args:
+        apart: A path that asks for a key of its own.
+    """
+
+    def __init__(self, app: ASGIApp, key: Key, apart: str) -> None:
+        self._app = app
+        self._key = key
+        self._passing = OPEN_PATHS | {apart}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if (
+            scope["type"] != "http"
+            or scope["path"] in self._passing
+            or self._key.is_shown(Headers(scope=scope))
+        ):
+            await self._app(scope, receive, send)
+        else:
+            await refusal(NotAdmitted())(scope, receive, send)
 
 
 async def read_limited(request: Request) -> bytes:

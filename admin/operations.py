@@ -7,6 +7,8 @@ into the audit too.
 
 from dataclasses import dataclass, replace
 
+from admin.across import Across
+from admin.acting import access_of
 from admin.dsn import Dsn, is_same_address, read_dsn
 from admin.keys import Keys
 from fleet.access import ClusterAccess
@@ -80,6 +82,7 @@ class Operations(Keys):
 
     def __init__(self, store: Store, provisioner: Provisioner, application_schema: str) -> None:
         super().__init__(store)
+        self.across = Across(store, frozenset({"public", application_schema}))
         self._provisioner = provisioner
         self._schema = application_schema
 
@@ -190,10 +193,10 @@ class Operations(Keys):
             )
             home = await self._store.cluster(placement.place.cluster)
             if placement.state is TenantState.ACTIVE:
-                await self._provisioner.create(_access(home), placement, deadline)
+                await self._provisioner.create(access_of(home), placement, deadline)
                 return TenantCreated(await self._store.tenant(name), was_there=True)
             await self._prepare_shared(home, actor=actor, deadline=deadline)
-            await self._provisioner.create(_access(home), placement, deadline)
+            await self._provisioner.create(access_of(home), placement, deadline)
             if tier is not Tier.STANDARD:
                 await self._store.mark_place_ready(placement.place.id, actor=actor)
             await self._store.activate(name, actor=actor)
@@ -266,7 +269,7 @@ class Operations(Keys):
         made_anew = None
         for shared in await self._store.places(cluster.name) if cluster.tier is Tier.STANDARD else ():
             if mends or shared.state is PlaceState.PREPARING:
-                access = replace(_access(cluster), registry=await self._store.fingerprint())
+                access = replace(access_of(cluster), registry=await self._store.fingerprint())
                 prepared = await self._provisioner.prepare_cluster(
                     access, cluster.tier, deadline, shared=shared.place
                 )
@@ -287,10 +290,4 @@ class Operations(Keys):
             raise UnknownTenant(name)
         if placement.state is TenantState.CREATING:
             raise WrongState(f"tenant {name!r}", placement.state, wanted)
-        return placement, _access(await self._store.cluster(placement.place.cluster))
-
-
-def _access(cluster: Cluster) -> ClusterAccess:
-    return ClusterAccess(
-        cluster.name, cluster.conninfo, cluster.database, cluster.admin_user, cluster.admin_password
-    )
+        return placement, access_of(await self._store.cluster(placement.place.cluster))

@@ -4,20 +4,34 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admin.answers import JsonAnswer
-from admin.errors import BodyInvalid, BodyTooLarge, BodyTooSlow, NoSuchRoute, NotAdmitted
+from admin.errors import (
+    AcrossClosed,
+    AcrossKeyNeeded,
+    BodyInvalid,
+    BodyTooLarge,
+    BodyTooSlow,
+    NoSuchRoute,
+    NotAdmitted,
+)
 from config.errors import SettingsInvalid
 from fleet import errors as fleet
+from pools import errors as pools
 from registry import errors as registry
 from tiergate.errors import TiergateError
 from verify.errors import VerifyRunning
 
 _STATUS: dict[type[TiergateError], int] = {
     NotAdmitted: 401,
+    AcrossClosed: 404,
+    AcrossKeyNeeded: 403,
     NoSuchRoute: 404,
     BodyTooSlow: 408,
     BodyTooLarge: 413,
     BodyInvalid: 422,
     SettingsInvalid: 409,
+    pools.StatementRefused: 422,
+    pools.StatementCostly: 422,
+    pools.StatementTooLong: 422,
     registry.BadCluster: 422,
     registry.UnknownTenant: 404,
     registry.UnknownCluster: 404,

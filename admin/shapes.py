@@ -125,6 +125,20 @@ class Verify(_Shape):
     cluster: Label | None = None
 
 
+class AcrossAll(_Shape):
+    """`POST /read-across-all-tenants`."""
+
+    query: Annotated[str, Field(min_length=1, max_length=65_536, pattern="^[^\\x00]*$")]
+    reason: Annotated[Line, Field(min_length=10, max_length=500)]
+    i_know_this_reads_every_tenant: Literal[True]
+    write: bool = False
+    tier: Tier | None = None
+    cluster: Label | None = None
+    tenants: Annotated[list[Label], Field(max_length=100)] = Field(default_factory=list)
+    max_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
+
+
 class Page(_Shape):
     """The query of a list."""
 

@@ -151,11 +151,16 @@ def an_open_admin_port_has_a_long_key(settings: Settings) -> Iterator[Finding]:
 
 
 def secrets_differ(settings: Settings) -> Iterator[Finding]:
-    """Who may call the admin API must not thereby hold the key to every password."""
-    if settings.admin.key == settings.secrets.master_key:
-        yield Finding(
-            "admin.key", "a secret of its own", "secrets.master_key is the same text", ("secrets.master_key",)
-        )
+    """Who may call the admin API must not thereby hold the key to every password, or to every tenant."""
+    known = (
+        ("secrets.master_key", settings.secrets.master_key),
+        ("admin.key", settings.admin.key),
+        ("admin.cross_tenant_key", settings.admin.cross_tenant_key),
+    )
+    for at, (path, value) in enumerate(known):
+        for other, its in known[:at]:
+            if value is not None and value == its:
+                yield Finding(path, "a secret of its own", f"{other} is the same text", (other,))
 
 
 def domain_is_a_name(settings: Settings) -> Iterator[Finding]:

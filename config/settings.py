@@ -61,6 +61,7 @@ class Admin:
     host: Name
     port: Port
     key: AdminKey = field(repr=False)
+    cross_tenant_key: Secret | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

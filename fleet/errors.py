@@ -190,3 +190,15 @@ class Unquotable(TiergateError):
         super().__init__(f"this text cannot be {what}: {why}")
         self.what = what
         self.why = why
+
+
+class AcrossFailed(TiergateError):
+    """A statement over all tenants of a place failed there."""
+
+    code = "across-failed"
+    advice = "Correct the statement; in this place nothing has changed."
+
+    def __init__(self, place: str, sqlstate: str, message: str) -> None:
+        super().__init__(f"place {place} refused the statement ({sqlstate}): {message}")
+        self.place = place
+        self.sqlstate = sqlstate

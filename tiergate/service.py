@@ -231,7 +231,11 @@ async def serve(
         return gateway.door.limits.body_timeout_s
 
     front = Server(build_app(gateway.door, cors_origin=settings.gateway.cors_origin), patience_s)
-    back = Server(build_admin(gateway.operations, gateway.for_admin(), key=settings.admin.key), patience_s)
+    admin = build_admin(
+        gateway.operations, gateway.for_admin(),
+        key=settings.admin.key, cross_tenant_key=settings.admin.cross_tenant_key,
+    )  # fmt: skip
+    back = Server(admin, patience_s)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(front.serve([addresses.gateway]), name="gateway address")
         tasks.create_task(back.serve([addresses.admin]), name="admin address")

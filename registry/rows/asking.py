@@ -68,10 +68,10 @@ class Asking:
         event.listen(engine.sync_engine, "connect", self._stamp)
         event.listen(engine.sync_engine, "checkout", self._refuse_dead)
 
-    async def record(self, entry: Entry) -> None:
-        """Write down an act that changed nothing here."""
+    async def record(self, entry: Entry) -> int:
+        """Write down an act that changed nothing here; the entry's number."""
         async with self._changing() as connection:
-            await self._write_down(connection, entry)
+            return await self._write_down(connection, entry)
 
     async def audit_head(self) -> Head | None:
         """The audit's newest entry, which is remembered from now on; None when there is none."""
@@ -107,11 +107,11 @@ class Asking:
         if (written := kept.pop(_WRITTEN, None)) is not None:
             self._remember(*written)
 
-    async def _write_down(self, connection: AsyncConnection, entry: Entry) -> None:
-        """Write *entry* into the audit, in the transaction of the change it tells of, once in each.
+    async def _write_down(self, connection: AsyncConnection, entry: Entry) -> int:
+        """Write *entry* into the audit, in the transaction of the change it tells of; its number.
 
-        Takes the lock under which the chain grows, and holds it until the commit: the change's own locks
-        come before, and nothing that could wait comes after.
+        Once in each transaction. Takes the lock under which the chain grows, and holds it until the
+        commit: the change's own locks come before, and nothing that could wait comes after.
         """
         found = (await connection.execute(_HEAD)).one()
         newest = Head(found.id or 0, found.digest or GENESIS)
@@ -135,6 +135,7 @@ class Asking:
             )
         )
         connection.info[_WRITTEN] = (Head(number, digest), entry.act)
+        return number
 
     def _remember(self, head: Head, act: str | None) -> None:
         """Tell of the newest entry, and keep it for `verify_audit`."""

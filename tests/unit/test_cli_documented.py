@@ -33,6 +33,7 @@ def test_every_command_that_was_promised_is_there() -> None:
         "cluster ": ["add", "set-address", "list", "show"],
         "tenant ": ["create", "list", "show", "suspend", "resume"],
         "key ": ["create", "list", "revoke"],
+        "admin ": ["query"],
     }
 
     assert {f"tiergate {group}{word}" for group, each in words.items() for word in each} == set(NAMES)

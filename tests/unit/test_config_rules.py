@@ -105,7 +105,15 @@ def test_the_admin_key_is_not_the_master_key() -> None:
     assert only({"admin.key": "m" * 32})[0] == "admin.key"
 
 
-@pytest.mark.parametrize(("path", "length"), [("admin.key", 16), ("secrets.master_key", 32)])
+def test_the_key_across_tenants_is_no_other_key() -> None:
+    assert holds({"admin.cross_tenant_key": "x" * 32})
+    assert only({"admin.cross_tenant_key": "m" * 32})[0] == "admin.cross_tenant_key"
+    assert only({"admin.key": "a" * 32, "admin.cross_tenant_key": "a" * 32})[0] == "admin.cross_tenant_key"
+
+
+@pytest.mark.parametrize(
+    ("path", "length"), [("admin.key", 16), ("admin.cross_tenant_key", 32), ("secrets.master_key", 32)]
+)
 def test_a_secret_has_a_least_length(path: str, length: int) -> None:
     assert holds({path: "s" * length})
     assert only({path: "s" * (length - 1)})[0] == path

@@ -2,7 +2,7 @@
 
 import typer
 
-from tiergate.cli import audit, clusters, gateway, keys, psql, tenants, verify
+from tiergate.cli import across, audit, clusters, gateway, keys, psql, tenants, verify
 
 app = typer.Typer(
     name="tiergate",
@@ -21,3 +21,4 @@ app.add_typer(keys.app, name="key")
 psql.add_to(app)
 audit.add_to(app)
 verify.add_to(app)
+app.add_typer(across.app, name="admin")

@@ -1,7 +1,6 @@
 """`tiergate audit`: who did what, and whether it still says so."""
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,7 +11,7 @@ import typer
 from tiergate.cli.admin import Admin, find_address, open_admin
 from tiergate.cli.errors import AuditBroken
 from tiergate.cli.options import AdminKey, AdminUrl, AsJson, past
-from tiergate.cli.output import print_json, print_rows, say, shown
+from tiergate.cli.output import print_json, print_rows, say, shown, write_line
 
 _COLUMNS = ("id", "at", "actor", "act", "subject", "outcome", "detail")
 _PAGE = 1000
@@ -138,14 +137,11 @@ def _number(entry: Entry) -> int:
 
 
 def _write(entries: Sequence[Entry], *, as_json: bool) -> None:
-    """A line for each, at once: whoever reads a pipe should not wait for more."""
     for entry in entries:
         if as_json:
-            line = json.dumps(entry, ensure_ascii=False)
+            write_line(entry)
         else:
-            line = "  ".join(shown(_row(entry).get(column)) for column in _COLUMNS)
-        sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+            say("  ".join(shown(_row(entry).get(column)) for column in _COLUMNS))
 
 
 def _row(entry: Entry) -> Entry:

@@ -82,6 +82,19 @@ class AuditBroken(TiergateError):
         super().__init__(f"the audit was altered: {why}; intact before that: {intact}")
 
 
+class PlacesFailed(TiergateError):
+    """A question across tenants has no answer, or half an answer, from some places."""
+
+    code = "places-failed"
+    retryable = True
+    advice = (
+        "Correct what is said of those places, then ask again; with --write, look first at what was changed."
+    )
+
+    def __init__(self, outcome: str, report: str) -> None:
+        super().__init__(f"not every place has answered in full ({outcome}){report}")
+
+
 class Unready(TiergateError):
     """Something that the configuration names cannot be reached.
 

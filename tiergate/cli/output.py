@@ -20,6 +20,12 @@ def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def write_line(value: object) -> None:
+    """Write *value* as JSON on one line, at once: whoever reads a pipe should not wait for more."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
 def new_console() -> "Console":
     """Standard output, as wide as the terminal, or without an edge when it is none."""
     from rich.console import Console  # noqa: PLC0415 - only when there is something to show

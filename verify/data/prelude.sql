@@ -1,7 +1,8 @@
 -- What every query of a look may name: what should be there, as the registry tells it, and what is.
 --
 -- house: a database of ours and who alone may enter it · place: schemas with tenants' tables in this database (in a look
--- at a server: on the whole server) · role: the roles that work there · placed: the tenants that the registry places here ·
+-- at a server: on the whole server) · role: the roles that work there · across: those of the door
+-- across tenants · placed: the tenants that the registry places here ·
 -- own: relations in places' schemas · granted: rights on those · internal: rights on the relations of schema tiergate.
 WITH house (database, place, admitted) AS (
     SELECT * FROM unnest(%(house_databases)s::text[], %(house_places)s::text[], %(house_admitted)s::text[])
@@ -14,6 +15,11 @@ WITH house (database, place, admitted) AS (
     SELECT name, place, is_login, to_regrole(quote_ident(name)) AS oid FROM (
         SELECT name, NULL AS place, false AS is_login FROM unnest(%(groups)s::text[]) AS name
         UNION ALL SELECT login, min(id), true FROM place GROUP BY login) AS given
+), across (name, oid, rights, column_rights) AS ( -- the door across tenants; its roles come to be with its first use
+    SELECT name, to_regrole(name), rights, column_rights FROM (VALUES
+        ('tiergate_across', '{SELECT}'::text[], '{}'::text[]),
+        ('tiergate_across_write', '{SELECT,INSERT,DELETE}', '{UPDATE}')) AS meant (name, rights, column_rights)
+    WHERE to_regrole(name) IS NOT NULL
 ), placed AS (
     SELECT * FROM unnest(%(tenants)s::text[], %(tenant_places)s::text[], %(tenant_epochs)s::bigint[], %(tenant_states)s::text[])
         AS given (tenant, place, epoch, state)

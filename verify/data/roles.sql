@@ -18,7 +18,19 @@ WHERE rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication
 -- A role that is no superuser passes row-level security: whoever has it reads every tenant's rows that it has grants on.
 -- Next: ALTER ROLE … NOBYPASSRLS, or drop the role.
 SELECT NULL, rolname, 'it has BYPASSRLS' FROM pg_roles
-WHERE rolbypassrls AND NOT rolsuper AND rolname NOT IN (SELECT name FROM role)
+WHERE rolbypassrls AND NOT rolsuper AND rolname NOT IN (SELECT name FROM role UNION ALL SELECT name FROM across)
+
+-- @ across-reachable server failed
+-- A role of the door across tenants can be logged in as, can be become, or can do more than read or change rows.
+-- Next: REVOKE … FROM …, and ALTER ROLE … NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION; then look at who changed it.
+SELECT NULL, name, concat_ws(', ', CASE WHEN rolcanlogin THEN 'LOGIN' END, CASE WHEN rolsuper THEN 'SUPERUSER' END,
+    CASE WHEN rolcreaterole THEN 'CREATEROLE' END, CASE WHEN rolcreatedb THEN 'CREATEDB' END,
+    CASE WHEN rolreplication THEN 'REPLICATION' END,
+    (SELECT string_agg(format('%%s is a member of %%s', member::regrole, roleid::regrole), ', ')
+     FROM pg_auth_members WHERE across.oid IN (member, roleid)))
+FROM across JOIN pg_roles AS r USING (oid)
+WHERE rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication
+    OR EXISTS (SELECT FROM pg_auth_members WHERE across.oid IN (member, roleid))
 
 -- @ owner-can-login server failed
 -- A role that owns tables or keys, or that requests only become, can be logged in as.

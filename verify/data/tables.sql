@@ -13,6 +13,7 @@ WHERE nsp IS NULL OR nspowner IS DISTINCT FROM to_regrole('tiergate_owner')
 SELECT place.id, schema, format('%%s has %%s', grantee::regrole, privilege_type)
 FROM place JOIN pg_namespace AS n ON n.oid = nsp, aclexplode(nspacl)
 WHERE grantee NOT IN (0, nspowner) AND (grantee, privilege_type) IS DISTINCT FROM (serves_oid, 'USAGE')
+    AND NOT (privilege_type = 'USAGE' AND NOT is_grantable AND grantee IN (SELECT oid FROM across))
 
 -- @ table-owner place failed
 -- A table or view belongs to a role other than tiergate_owner, which may take the rule off it.
@@ -113,6 +114,8 @@ WHERE grantee NOT IN (0, relowner) AND relkind <> 'S' AND (
     grantee IS DISTINCT FROM serves_oid OR relkind NOT IN ('r', 'p', 'v') OR is_grantable
     OR attnum IS NULL AND privilege_type <> 'DELETE' OR attnum < 0
     OR attnum > 0 AND privilege_type NOT IN ('SELECT', 'INSERT', 'UPDATE'))
+    AND NOT EXISTS (SELECT FROM across WHERE across.oid = grantee AND NOT is_grantable AND privilege_type = ANY (
+        CASE WHEN attnum IS NULL THEN rights ELSE column_rights END))
 GROUP BY id, relname, grantee
 
 -- @ tenant-column-updatable place failed
