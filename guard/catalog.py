@@ -19,6 +19,7 @@ class Catalog:
         own_schemas: What may be written before a name of the application's own, as `public`.
         explain: Whether EXPLAIN may stand in front.
         own_functions: Added ones, which may be written with the application's schema, too.
+        settings: What may be asked for with current_setting, in lower case.
     """
 
     functions: frozenset[str]
@@ -29,6 +30,7 @@ class Catalog:
     own_schemas: frozenset[str]
     explain: bool
     own_functions: frozenset[str] = frozenset()
+    settings: frozenset[str] = frozenset()
 
 
 def catalog(additions: Additions, *, schemas: frozenset[str], explain: bool) -> Catalog:
@@ -57,4 +59,5 @@ def catalog(additions: Additions, *, schemas: frozenset[str], explain: bool) -> 
         own_schemas=schemas,
         explain=explain,
         own_functions=added.functions,
+        settings=listed.settings,
     )

@@ -17,6 +17,7 @@ class Allowed:
 
     Attributes:
         collations: Those without a locale in their name.
+        settings: What current_setting may be asked for, in lower case.
         attributes: Names that are harmless after a dot though a cast or a function is called so.
     """
 
@@ -24,6 +25,7 @@ class Allowed:
     types: dict[str, tuple[str, ...]]
     operators: frozenset[str]
     collations: frozenset[str]
+    settings: frozenset[str]
     attributes: frozenset[str]
 
 
@@ -67,6 +69,7 @@ def allowed() -> Allowed:
         types={group: tuple(words.split()) for group, words in told["types"].items()},
         operators=_words(told["operators"]),
         collations=_words(told["collations"]),
+        settings=_words(told["settings"]),
         attributes=_words(told["attributes"]),
     )
 

@@ -21,6 +21,7 @@ Check = Callable[[Node], Forbidden | None]
 
 _BUILT_IN = "pg_catalog"
 _SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
+_SETTING = "current_setting"
 _RESERVED = "pg_"
 # Their functions take one argument, or will: nothing that is called like this follows a dot.
 _NEVER_AFTER_A_DOT = (_RESERVED, "lo_", "dblink", "crosstab")
@@ -80,7 +81,16 @@ class _Names:
         # A type's name may be called, too: date('2030-01-01').
         if name in catalog.functions or name in catalog.types:
             return None
+        if name == _SETTING:
+            return self._setting(node)
         return Forbidden("the function", name)
+
+    def _setting(self, node: Node) -> Forbidden | None:
+        """Only settings that say nothing of others, and only by their names: no expression."""
+        asked = node.get("args", [{}])[0].get("A_Const", {}).get("sval", {}).get("sval", "")
+        if asked.lower() in self._catalog.settings:
+            return None
+        return Forbidden("the setting", asked) if asked else Forbidden("the function", _SETTING)
 
     def of_type(self, node: Node) -> Forbidden | None:
         catalog, (schema, name) = self._catalog, _split(node["names"])

@@ -45,6 +45,7 @@ refused, too.
 - **Types**: those listed below, without a schema or with `pg_catalog`; those that the operator adds; and all types of the
   application's schema when they are written with it, as in `$1::public.mood`. Arrays of each.
 - **Operators**: those listed below, and those that the operator adds.
+- **Settings** that `current_setting` may be asked for, by their names: {settings}.
 - **Collations**: {collations};
   names of locales, as `de-x-icu`, `en_US`, `en_US.utf8`; and those of the application's schema when they are written with it.
 - **Parameters**: `$1` to `$65535`.
@@ -72,7 +73,7 @@ def page() -> str:
     listed, feared = allowed(), dangerous()
     kinds = {"functions": feared.functions, "types": feared.types, "extensions": feared.extensions}
     parts = [
-        _HEAD.format(collations=_code(listed.collations)),
+        _HEAD.format(collations=_code(listed.collations), settings=_code(listed.settings)),
         "## Functions\n",
         _items((group, _code(names)) for group, names in listed.functions.items()),
         "\nTypes may be called as functions, too: `date('2030-01-01')`.\n",

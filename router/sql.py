@@ -9,6 +9,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 
+from guard.verdict import Guard
 from pools.errors import DeadlineExceeded, ResponseTooLarge, StaleRoute
 from pools.lease import Isolation, RequestLimits, Transaction
 from pools.result import Result
@@ -64,11 +65,12 @@ class SqlDoor:
     """Answers `POST /sql`."""
 
     def __init__(
-        self, identifier: Identifier, directory: Directory, admission: Admission, switchboard: Switchboard,
-        limits: DoorLimits, *, cors_origin: str | None, emit: Emit,
+        self, identifier: Identifier, directory: Directory, admission: Admission, guard: Guard,
+        switchboard: Switchboard, limits: DoorLimits, *, cors_origin: str | None, emit: Emit,
     ) -> None:  # fmt: skip
         """*cors_origin* is the origin that browsers may call from, "*" for any, None for none."""
         self.limits = limits
+        self.guard = guard
         self._identifier = identifier
         self._directory = directory
         self._admission = admission
@@ -204,6 +206,9 @@ class SqlDoor:
     async def _run_at(
         self, placement: Placement, transaction: Transaction, course: Course, deadline: Deadline
     ) -> list[Result]:
+        # Nobody calls when an operator asks, for the catalogs too: there the database alone is the wall.
+        if course.caller is not None and placement.tier not in self.limits.full_sql:
+            await self._judge(transaction, placement.tier)
         limits = RequestLimits(
             self.limits.statement_timeout_s[placement.tier],
             self.limits.max_response_bytes,
@@ -221,6 +226,12 @@ class SqlDoor:
         finally:
             course.queue_s += lease.queue_s
             course.connect_s += lease.connect_s
+
+    async def _judge(self, transaction: Transaction, tier: Tier) -> None:
+        """Let statements pass that keep to the tier's lists; a long new one is judged off the event loop."""
+        for statement in transaction.statements:
+            if not self.guard.judge_now(statement.text, tier):
+                await asyncio.to_thread(self.guard.judge, statement.text, tier)
 
     async def _refuse(
         self, error: Exception, headers: Headers, course: Course, receive: Receive, send: Send

@@ -30,6 +30,12 @@ def pool_limits(settings: Settings) -> SwitchboardLimits:
     )
 
 
+def schemas(settings: Settings) -> frozenset[str]:
+    """Names under which statements may write the application's schema."""
+    # "public" too: that is what Prisma, among others, puts before every table.
+    return frozenset({"public", settings.application.schema})
+
+
 def rates(settings: Settings) -> dict[Tier, Rate]:
     """How often one tenant may ask this process, on the tiers that have a limit."""
     return {
@@ -55,7 +61,6 @@ def door_limits(settings: Settings) -> DoorLimits:
         statement_timeout_s={
             tier: limits.statement_timeout_s for tier, limits in settings.pools.tiers.items()
         },
-        # "public" too: that is what Prisma, among others, puts before every table.
-        schemas=frozenset({"public", settings.application.schema}),
+        schemas=schemas(settings),
         full_sql=full_sql(settings),
     )

@@ -37,6 +37,7 @@ from router.jwt import Tokens
 from router.sql import SqlDoor
 from tiergate.deadline import Deadline
 from tiergate.events import Event
+from tiergate.guarding import guard_of
 from tiergate.limits import door_limits, full_sql, pool_limits, rates
 from tiergate.listening import Addresses, Server, url
 from verify.run import Verification
@@ -79,12 +80,13 @@ class Gateway:
             SettingsInvalid: The new settings are refused; the old ones stay.
         """
         wanted = self.reread()
+        guard = guard_of(wanted)
         found = changes(self.settings, wanted)
         self.settings = now = merged(self.settings, wanted)
         self.switchboard.resize(pool_limits(now))
         self.directory.cache.limits = Limits.of(now.registry)
         self.keys.cache.limits = Limits.of(now.registry)
-        self.door.limits = door_limits(now)
+        self.door.limits, self.door.guard = door_limits(now), guard
         self.operations.let_run(full_sql(now))
         self.door.trust(identifier(now, self.keys))
         self.admission.max_inflight, self.admission.rates.rates = now.gateway.max_inflight, rates(now)
@@ -186,7 +188,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         await store.audit_head()  # remembered from here on, in the log and in the metrics
         admission = Admission(settings.gateway.max_inflight, rates(settings))
         door = SqlDoor(
-            identifier(settings, keys), directory, admission, switchboard,
+            identifier(settings, keys), directory, admission, guard_of(settings), switchboard,
             door_limits(settings), cors_origin=settings.gateway.cors_origin, emit=emit,
         )  # fmt: skip
         provisioner = Provisioner(read_application(settings.application.sql), full_sql(settings))

@@ -316,13 +316,13 @@ async def test_a_driver_gets_its_errors_with_status_400_and_the_honest_one_in_a_
     ("text", "status", "sqlstate"),
     [
         ("SELECT * FROM nowhere", 404, "42P01"),
-        ("SELECT nothing()", 404, "42883"),
+        ("SELECT lower(1, 2)", 404, "42883"),
         ("SELECT 'x'::int", 400, "22P02"),
         ("SELECT 1/0", 400, "22012"),
         ("INSERT INTO members (email, name) VALUES ('x', 'x')", 400, "23514"),
         ("INSERT INTO members (email) VALUES ('x@y')", 400, "23502"),
         ("INSERT INTO projects (slug, name, owner_id) VALUES ('x', 'x', gen_random_uuid())", 409, "23503"),
-        ("SELECT pg_terminate_backend(1)", 403, "42501"),
+        ("UPDATE members SET tenant_id = 'x'", 403, "42501"),
         ("SELECT $1::int", 400, "08P01"),
     ],
 )
@@ -333,6 +333,28 @@ async def test_the_status_follows_from_what_postgres_says(
 
     assert_refused(answer, "statement-failed", status, sqlstate)
     assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "status", "sqlstate", "position"),
+    [
+        ("SELECT pg_terminate_backend(1)", "statement-forbidden", 403, "42501", 8),
+        ("SELECT nothing()", "statement-forbidden", 403, "42501", 8),
+        ("SELECT 'ü', (1).pg_terminate_backend", "statement-forbidden", 403, "42501", 13),
+        ("TRUNCATE members", "statement-refused", 400, "0A000", 1),
+        ("SELECT 1; SELECT 2", "statement-refused", 400, "0A000", 11),
+        ("SELEC 1", "statement-unreadable", 400, "42601", 1),
+        (f"SELECT {'+'.join('1' * 5000)}", "statement-too-complex", 400, "54001", 4007),
+    ],
+)
+async def test_what_the_guard_does_not_pass_never_reaches_the_database(
+    text: str, code: str, status: int, sqlstate: str, position: int, door: Door, key: str
+) -> None:
+    answer = await door.ask(key, text)
+
+    assert_refused(answer, code, status, sqlstate)
+    assert answer.json()["position"] == str(position)
+    assert "database;dur=0.00" in answer.headers["server-timing"]
 
 
 async def test_a_statement_that_takes_too_long_is_ended_by_the_server(strict: Strict, key: str) -> None:
@@ -456,7 +478,7 @@ async def test_fifty_callers_at_once_each_see_their_own_rows_only(
     keys[name] = made
     await door.ask(made, "INSERT INTO members (email, name) VALUES ('only@one.example', 'only')")
     names = list(keys)
-    asked = "SELECT tenant_id, tiergate.tenant() FROM members WHERE $1::int > 0"
+    asked = "SELECT tenant_id, max(tenant_id) OVER () FROM members WHERE $1::int > 0"
 
     async def caller(number: int) -> list[tuple[str, list[list[str]]]]:
         who = [names[(number + turn) % len(names)] for turn in range(6)]

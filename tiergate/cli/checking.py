@@ -18,6 +18,7 @@ from registry.store import open_store
 from registry.tables import SCHEMA
 from registry.vault import Vault
 from tiergate.cli.errors import Unready
+from tiergate.guarding import guard_of
 
 Row = dict[str, object]
 
@@ -30,7 +31,8 @@ _MOST_AT_ONCE = 16
 def find_mistakes(path: Path | None) -> tuple[Settings | None, list[Row]]:
     """The settings, or every mistake in them."""
     try:
-        return load(path), []
+        settings = load(path)
+        guard_of(settings)
     except SettingsInvalid as error:
         return None, [
             {
@@ -41,6 +43,7 @@ def find_mistakes(path: Path | None) -> tuple[Settings | None, list[Row]]:
             }
             for mistake in error.mistakes
         ]
+    return settings, []
 
 
 def probe(settings: Settings) -> list[Row]:
