@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admin.answers import JsonAnswer
+from admin.context_shapes import NewPooler, OldKey, OneDatabase, context_key_json
 from admin.gate import actor_of, read_limited
 from admin.operations import ClusterAdded, Operations
 from admin.shapes import (
@@ -28,7 +29,7 @@ from admin.shapes import (
     verified_json,
 )
 from registry.errors import UnknownTenant
-from registry.records import Asked
+from registry.records import Asked, ContextKey
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId, tenant_id
 
@@ -80,6 +81,55 @@ class Acts:
             deadline=Deadline.after(WORK_S),
         )
         return JsonAnswer(cluster_json(moved))
+
+    async def set_pgbouncer(self, request: Request) -> Response:
+        """`PUT /clusters/{name}/pgbouncer`."""
+        asked = read_body(NewPooler, await read_limited(request))
+        return await self._send_through(request, asked.address, prepares=asked.prepared_statements)
+
+    async def unset_pgbouncer(self, request: Request) -> Response:
+        """`DELETE /clusters/{name}/pgbouncer`."""
+        return await self._send_through(request, None, prepares=False)
+
+    async def _send_through(self, request: Request, address: str | None, *, prepares: bool) -> Response:
+        done = await self._operations.set_pgbouncer(
+            request.path_params["name"],
+            address,
+            prepares=prepares,
+            actor=actor_of(request),
+            deadline=Deadline.after(WORK_S),
+        )
+        return JsonAnswer(cluster_json(done))
+
+    async def list_context_keys(self, request: Request) -> Response:
+        """`GET /context-keys`."""
+        page = read_query(Page, request.query_params)
+        found = sorted(await self._operations.context_keys(page.cluster), key=_name)
+        left = [each for each in found if _name(each) > page.after]
+        return _page("context_keys", left, page.limit, self._key_json, _name)
+
+    async def rotate_context_key(self, request: Request) -> Response:
+        """`POST /context-keys/rotate`."""
+        asked = read_body(OneDatabase, await read_limited(request))
+        done = await self._operations.rotate_context_key(
+            asked.cluster, asked.database, actor=actor_of(request), deadline=Deadline.after(WORK_S)
+        )
+        return JsonAnswer(self._key_json(done))
+
+    async def retire_context_key(self, request: Request) -> Response:
+        """`POST /context-keys/retire`."""
+        asked = read_body(OldKey, await read_limited(request))
+        done = await self._operations.retire_context_key(
+            asked.cluster,
+            asked.database,
+            at_once=asked.at_once,
+            actor=actor_of(request),
+            deadline=Deadline.after(WORK_S),
+        )
+        return JsonAnswer(self._key_json(done))
+
+    def _key_json(self, key: ContextKey) -> Json:
+        return context_key_json(key, self._operations.retire_after_s)
 
     async def list_tenants(self, request: Request) -> Response:
         """`GET /tenants`."""
@@ -160,6 +210,10 @@ class Acts:
         """`GET /audit/verify`."""
         expected = read_query(Expected, request.query_params).expect
         return JsonAnswer(verified_json(await self._operations.verify_audit(expected)))
+
+
+def _name(key: ContextKey) -> str:
+    return f"{key.cluster}/{key.database}"
 
 
 def tenant_of(request: Request) -> TenantId:

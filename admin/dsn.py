@@ -31,20 +31,38 @@ def read_dsn(text: str) -> Dsn:
     Raises:
         BadCluster: It is neither, or lacks a host, a user or a database, or says what no gateway can follow.
     """
-    try:
-        keywords = conninfo_to_dict(text)
-    except ProgrammingError:
-        # libpq's words quote the text, and the text holds a password.
-        raise BadCluster("the DSN is neither a postgresql:// URL nor libpq keywords") from None
-    if refused := sorted(_REFUSED & keywords.keys()):
+    given = _read(text, "DSN")
+    if refused := sorted(_REFUSED & given.keys()):
         raise BadCluster(f"the DSN must not give {', '.join(refused)}")
-    given = {name: str(value) for name, value in keywords.items() if value not in {None, ""}}
-    if not {"host", "hostaddr"} & given.keys():
-        raise BadCluster("the DSN must give host")
     if missing := [name for name in ("user", "dbname") if name not in given]:
         raise BadCluster(f"the DSN must give {' and '.join(missing)}")
     user, database, password = given.pop("user"), given.pop("dbname"), given.pop("password", "")
     return Dsn(make_conninfo("", **given), database, user, password)
+
+
+def read_address(text: str) -> str:
+    """*text*, a postgresql:// URL or libpq keywords with host, port and TLS, as keywords.
+
+    Raises:
+        BadCluster: It is neither, or lacks a host, or says more.
+    """
+    keywords = _read(text, "address")
+    if extra := sorted((_REFUSED | {"user", "password", "dbname"}) & keywords.keys()):
+        raise BadCluster(f"the address must not give {', '.join(extra)}: requests log in with their own")
+    return make_conninfo("", **keywords)
+
+
+def _read(text: str, what: str) -> dict[str, str]:
+    """The keywords that *text* gives."""
+    try:
+        keywords = conninfo_to_dict(text)
+    except ProgrammingError:
+        # libpq's words quote the text, and the text may hold a password.
+        raise BadCluster(f"the {what} is neither a postgresql:// URL nor libpq keywords") from None
+    given = {name: str(value) for name, value in keywords.items() if value not in {None, ""}}
+    if not {"host", "hostaddr"} & given.keys():
+        raise BadCluster(f"the {what} must give host")
+    return given
 
 
 def is_same_address(one: str, other: str) -> bool:

@@ -81,6 +81,21 @@ class BodyInvalid(TiergateError):
         self.mistakes = tuple(mistakes)
 
 
+class KeyInUse(TiergateError):
+    """A gateway that hears nothing may still sign with the key that is to be retired."""
+
+    code = "key-in-use"
+    retryable = True
+    advice = "Wait that long; or retire it at once, if gateways that cannot reach the registry may fail."
+
+    def __init__(self, cluster: str, database: str, left_s: float) -> None:
+        super().__init__(
+            f"a gateway may use the old key of database {database!r} on cluster {cluster!r}"
+            f" for another {left_s:.0f} s"
+        )
+        self.left_s = left_s
+
+
 class NoSuchRoute(TiergateError):
     """Nothing is at this path, or not for this method."""
 

@@ -67,11 +67,13 @@ Label = Annotated[str, AfterValidator(_label)]
 Line = Annotated[str, AfterValidator(_one_line)]
 
 
-class _Shape(BaseModel):
+class Shape(BaseModel):
+    """What a request may say, and nothing else."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class NewCluster(_Shape):
+class NewCluster(Shape):
     """`POST /clusters`."""
 
     name: Label
@@ -80,13 +82,13 @@ class NewCluster(_Shape):
     dsn: Annotated[str, Field(min_length=1, max_length=8192, repr=False)]
 
 
-class NewAddress(_Shape):
+class NewAddress(Shape):
     """`PUT /clusters/{name}/address`."""
 
     dsn: Annotated[str, Field(min_length=1, max_length=8192, repr=False)]
 
 
-class NewTenant(_Shape):
+class NewTenant(Shape):
     """`POST /tenants`."""
 
     name: Label
@@ -95,7 +97,7 @@ class NewTenant(_Shape):
     cluster: Label | None = None
 
 
-class NewKey(_Shape):
+class NewKey(Shape):
     """`POST /tenants/{name}/keys`."""
 
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))] = list(Scope)
@@ -105,11 +107,11 @@ class NewKey(_Shape):
     overlap_s: Annotated[int, Field(ge=0, le=_LONGEST_OVERLAP_S)] = 86_400
 
 
-class Nothing(_Shape):
+class Nothing(Shape):
     """Of requests that say all in their path."""
 
 
-class Statement(_Shape):
+class Statement(Shape):
     """`POST /tenants/{name}/sql`; what is in it is the door's to judge."""
 
     query: str
@@ -117,7 +119,7 @@ class Statement(_Shape):
     arrayMode: bool = False  # noqa: N815 - the name in the /sql format
 
 
-class Verify(_Shape):
+class Verify(Shape):
     """`POST /verify`."""
 
     tenant: Label | None = None
@@ -125,7 +127,7 @@ class Verify(_Shape):
     cluster: Label | None = None
 
 
-class AcrossAll(_Shape):
+class AcrossAll(Shape):
     """`POST /read-across-all-tenants`."""
 
     query: Annotated[str, Field(min_length=1, max_length=65_536, pattern="^[^\\x00]*$")]
@@ -139,15 +141,16 @@ class AcrossAll(_Shape):
     timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
 
 
-class Page(_Shape):
+class Page(Shape):
     """The query of a list."""
 
     limit: Annotated[int, Field(ge=1, le=MOST_ROWS, strict=False)] = 100
-    after: Annotated[str, Field(max_length=_LONGEST_ID)] = ""
+    after: Annotated[str, Field(max_length=2 * _LONGEST_ID)] = ""
     tier: Annotated[Tier | None, Field(strict=False)] = None
+    cluster: Annotated[str | None, Field(max_length=_LONGEST_ID)] = None
 
 
-class AuditPage(_Shape):
+class AuditPage(Shape):
     """The query of `GET /audit`."""
 
     limit: Annotated[int, Field(ge=1, le=MOST_ROWS, strict=False)] = 100
@@ -159,7 +162,7 @@ class AuditPage(_Shape):
     since: Annotated[AwareDatetime | None, Field(strict=False)] = None
 
 
-class Expected(_Shape):
+class Expected(Shape):
     """The query of `GET /audit/verify`."""
 
     expect: Annotated[Head | None, BeforeValidator(_head)] = None
@@ -215,6 +218,8 @@ def cluster_json(cluster: Cluster) -> Json:
         "address": _address(cluster.conninfo),
         "database": cluster.database,
         "admin_user": cluster.admin_user,
+        "pgbouncer": _address(cluster.pgbouncer) if cluster.pgbouncer else None,
+        "pgbouncer_prepares": cluster.pgbouncer_prepares,
         "tenants": cluster.tenants,
         "created_at": cluster.created_at,
     }

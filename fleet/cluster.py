@@ -95,10 +95,12 @@ async def put_context_key(connection: Connection, cluster: str, place: Place) ->
     """
     inner, outer = pads(place.context_key)
     await connection.execute(
-        "INSERT INTO tiergate.context_key (kid, inner_pad, outer_pad) VALUES (%s, %s, %s)"
+        "INSERT INTO tiergate.context_key (kid, inner_pad, outer_pad, pooled) VALUES (%s, %s, %s, %s)"
         " ON CONFLICT DO NOTHING",
-        (place.context_kid, inner, outer),
+        (place.context_kid, inner, outer, place.via_pgbouncer),
     )
+    if place.via_pgbouncer:  # else it stays as it is: what we know of the way may be out of date
+        await mark_keys(connection, pooled=True)
     cursor = await connection.execute(
         "SELECT inner_pad, outer_pad FROM tiergate.context_key WHERE kid = %s", (place.context_kid,)
     )
@@ -114,6 +116,18 @@ def pads(key: bytes) -> tuple[bytes, bytes]:
     """
     block = key.ljust(_BLOCK_BYTES, b"\0")
     return bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)
+
+
+async def mark_keys(connection: Connection, *, pooled: bool) -> None:
+    """Say whether the database connected to believes what comes through a transaction pooler."""
+    await connection.execute(
+        "UPDATE tiergate.context_key SET pooled = %s WHERE pooled <> %s", (pooled, pooled)
+    )
+
+
+async def drop_keys(connection: Connection, before: int) -> None:
+    """Have the database connected to forget every key whose number is lower than *before*."""
+    await connection.execute("DELETE FROM tiergate.context_key WHERE kid < %s", (before,))
 
 
 async def lock(connection: Connection, what: str) -> None:

@@ -202,3 +202,18 @@ class AcrossFailed(TiergateError):
         super().__init__(f"place {place} refused the statement ({sqlstate}): {message}")
         self.place = place
         self.sqlstate = sqlstate
+
+
+class PoolerUnfit(TiergateError):
+    """A place's login does not get through the PgBouncer that was named."""
+
+    code = "pooler-unfit"
+    advice = (
+        "PgBouncer must let every login of the cluster through as itself, with auth_query for instance;"
+        " see docs/how-to/pgbouncer.md."
+    )
+
+    def __init__(self, cluster: str, place: str, reason: str) -> None:
+        super().__init__(f"place {place!r} of cluster {cluster!r} cannot be reached that way: {reason}")
+        self.cluster = cluster
+        self.reason = reason

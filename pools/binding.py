@@ -9,7 +9,9 @@ from registry.placement import Placement
 from tiergate.tenant import Tier
 
 LONGEST_LIFE_S = 60
-"""Of a token, by the database's clock. The database believes none that would live longer than 90 s."""
+"""Of a token, by the database's clock."""
+BELIEVED_S = 90
+"""A token that would live longer is not believed by `tiergate.enter`."""
 
 _ENTER = "SELECT tiergate.enter($1,$2,$3,$4,$5,$6,$7)"
 _ENTER_OWN = _ENTER.encode()

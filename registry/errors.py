@@ -53,6 +53,16 @@ class SecretUnreadable(TiergateError):
         super().__init__("a sealed secret does not open with this master key")
 
 
+class UnknownDatabase(TiergateError):
+    """The registry has no such database with tenants."""
+
+    code = "unknown-database"
+    advice = "`tiergate keys list` shows those there are."
+
+    def __init__(self, cluster: str, database: str) -> None:
+        super().__init__(f"no tenants live in database {database!r} of cluster {cluster!r}")
+
+
 class UnknownTenant(TiergateError):
     """The registry has no such tenant."""
 

@@ -24,6 +24,8 @@ class Cluster:
         conninfo: libpq keyword/value string with host, port and TLS; no user, password or dbname.
         database: Where standard and premium tenants' schemas lie; on a government cluster, where to log in.
         tenants: How many tenants were placed there when this was read.
+        pgbouncer: As *conninfo*, of the PgBouncer that requests go through; None when there is none.
+        pgbouncer_prepares: Whether it keeps track of statements that are prepared by name.
     """
 
     name: str
@@ -35,6 +37,31 @@ class Cluster:
     admin_password: str = field(repr=False)
     created_at: datetime
     tenants: int
+    pgbouncer: str | None = None
+    pgbouncer_prepares: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContextKey:
+    """Which key signs contexts in one database.
+
+    Attributes:
+        kid: Its number.
+        retiring: Number of the key before it, as long as the database still knows that one.
+        since: When gateways were told to sign with it.
+        age_s: How long ago that was, by the registry's clock.
+        is_made: Whether the database holds a place that is ready; until then it may not be there.
+        via_pgbouncer: Whether what it signs may come through a pooler.
+    """
+
+    cluster: str
+    database: str
+    kid: int
+    retiring: int | None
+    since: datetime
+    age_s: float
+    is_made: bool
+    via_pgbouncer: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from config.settings import Registry
 from registry.link import new_engine
 from registry.rows.audit import Audit
+from registry.rows.contexts import Contexts
 from registry.rows.credentials import Credentials
 from registry.rows.tenants import Tenants
 from registry.rows.whole import Whole
@@ -20,8 +21,8 @@ from tiergate.events import Emit
 _CLOSE_S = 2.0
 
 
-class Store(Tenants, Credentials, Audit, Whole):
-    """Clusters, places, tenants, keys and the audit.
+class Store(Tenants, Credentials, Contexts, Audit, Whole):
+    """Clusters, places, tenants, keys of both kinds and the audit.
 
     Every method may also raise `RegistryUnavailable` (try again later) and
     `RegistryFailed` (do not).

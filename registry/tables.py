@@ -6,6 +6,7 @@ are kept sealed, API keys as digests only.
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -57,6 +58,8 @@ CLUSTER = Table(
     Column("conninfo", Text, nullable=False),
     Column("database", Text, nullable=False),
     Column("admin_secret", Text, nullable=False),
+    Column("pgbouncer", Text),
+    Column("pgbouncer_prepares", Boolean, nullable=False, server_default=text("false")),
     _moment("created_at"),
 )
 
@@ -66,6 +69,8 @@ DATA_DATABASE = Table(
     Column("cluster", Text, ForeignKey(CLUSTER.c.name), primary_key=True),
     Column("database", Text, primary_key=True),
     Column("context_kid", Integer, nullable=False, server_default=text("1")),
+    Column("context_retiring", Integer),
+    _moment("context_since"),
 )
 
 PLACE = Table(

@@ -98,6 +98,7 @@ RULES: dict[type[TiergateError], Rule] = {
     registry.UnknownKey: Rule(401, "28P01"),
     registry.UnknownCluster: Rule(404, "42704"),
     registry.UnknownPlace: Rule(404, "42704"),
+    registry.UnknownDatabase: Rule(404, "42704"),
     registry.UnknownCredential: Rule(404, "42704"),
     registry.TenantExists: Rule(409, "42710"),
     registry.ClusterExists: Rule(409, "42710"),

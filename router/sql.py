@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from guard.verdict import Guard
-from pools.errors import DeadlineExceeded, ResponseTooLarge, StaleRoute
+from pools.errors import ContextRefused, DeadlineExceeded, ResponseTooLarge, StaleRoute
 from pools.lease import Isolation, RequestLimits, Transaction
 from pools.result import Result
 from pools.switchboard import Lease, Switchboard
@@ -183,7 +183,7 @@ class SqlDoor:
     async def _run(
         self, placement: Placement, transaction: Transaction, course: Course, deadline: Deadline
     ) -> list[Result]:
-        """Run on the known route; when the fence refuses that, once more on the fresh one."""
+        """Run on the known route; when the database refuses that, once more on the fresh one."""
         if not transaction.statements:
             return []
         try:
@@ -200,6 +200,16 @@ class SqlDoor:
                 placement.place.id,
                 placement.epoch,
             ) and stale.fence_state != "changed":
+                raise
+        except ContextRefused as refused:
+            if refused.doubt != "key":
+                raise
+            # The key was replaced, or the way to the cluster has changed, and we have not heard of it.
+            self._directory.forget(placement.tenant)
+            fresh = await self._directory.locate(placement.tenant, deadline)
+            course.placement = fresh
+            admit(fresh)
+            if fresh == placement:
                 raise
         return await self._run_at(fresh, transaction, course, deadline)
 

@@ -1,6 +1,7 @@
 """What the settings mean for one process's doors and pools. Pure; nothing is opened here."""
 
 from config.settings import Settings
+from pools.binding import BELIEVED_S as TOKEN_S
 from pools.bounds import PoolLimits, SwitchboardLimits
 from router.rates import Rate
 from router.sql import DoorLimits
@@ -43,6 +44,16 @@ def rates(settings: Settings) -> dict[Tier, Rate]:
         for tier, limits in settings.pools.tiers.items()
         if limits.requests_per_s is not None
     }
+
+
+def retire_after_s(settings: Settings) -> float:
+    """For how long a gateway that hears nothing may sign with a key that was replaced.
+
+    It believes what it has read for its TTL, and longer while the registry does not answer; what it signed
+    last is good for a while. Gateways of one registry are taken to be configured alike.
+    """
+    remembered_s = max(1.1 * settings.registry.ttl_s, settings.registry.stale_for_s)
+    return remembered_s + settings.gateway.request_timeout_s + TOKEN_S
 
 
 def full_sql(settings: Settings) -> frozenset[Tier]:

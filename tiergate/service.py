@@ -38,13 +38,12 @@ from router.sql import SqlDoor
 from tiergate.deadline import Deadline
 from tiergate.events import Event
 from tiergate.guarding import guard_of
-from tiergate.limits import door_limits, full_sql, pool_limits, rates
+from tiergate.limits import door_limits, full_sql, pool_limits, rates, retire_after_s
 from tiergate.listening import Addresses, Server, url
 from verify.run import Verification
 
 _REFRESH_S = 1.0
-_LAST_WORDS_S = 1
-"""For callers who are slow to take their answers, once the time for draining is over."""
+_LAST_WORDS_S = 1  # for callers who are slow to take their answers, once the time for draining is over
 _CLOSE_S = 5.0  # for the pools to close their connections, which nobody uses any more
 
 
@@ -84,15 +83,14 @@ class Gateway:
         found = changes(self.settings, wanted)
         self.settings = now = merged(self.settings, wanted)
         self.switchboard.resize(pool_limits(now))
-        self.directory.cache.limits = Limits.of(now.registry)
-        self.keys.cache.limits = Limits.of(now.registry)
+        self.directory.cache.limits = self.keys.cache.limits = Limits.of(now.registry)
         self.door.limits, self.door.guard = door_limits(now), guard
         self.operations.let_run(full_sql(now))
+        self.operations.retire_after_s = retire_after_s(now)
         self.door.trust(identifier(now, self.keys))
         self.admission.max_inflight, self.admission.rates.rates = now.gateway.max_inflight, rates(now)
-        self.log.level, self.log.requests, self.log.slow_s = (
-            now.logging.level, now.logging.requests, now.logging.slow_s,
-        )  # fmt: skip
+        said = now.logging
+        self.log.level, self.log.requests, self.log.slow_s = said.level, said.requests, said.slow_s
         self.log.say("info", "reloaded", applied=list(found.applied), needs_restart=list(found.needs_restart))
         return found
 
@@ -193,6 +191,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         )  # fmt: skip
         provisioner = Provisioner(read_application(settings.application.sql), full_sql(settings))
         operations = Operations(store, provisioner, settings.application.schema)
+        operations.retire_after_s = retire_after_s(settings)
         verification = Verification(store, lambda: provisioner.full_sql)
         gateway = Gateway(
             settings, store, directory, keys, feed, switchboard, admission,

@@ -50,7 +50,7 @@ async def _look(site: Site, database: str, where: Where, deadline: Deadline) -> 
                 looking.note("login-password", await _passwords(admin, places))
             else:
                 await looking.ask(queries(Scope.DATABASE, Scope.PLACE))
-                await _python(looking, admin, places)
+                await _python(looking, admin, places, site.rotating.get(database, ()))
             return looking.done
     except TiergateError as error:
         return [_checked("cluster-silent", where, [Finding(database, str(error))])]
@@ -95,7 +95,9 @@ class _Looking:
         return Where(self._where.cluster, self._where.tier, self._where.database, place)
 
 
-async def _python(looking: _Looking, admin: Connection, places: Sequence[Place]) -> None:
+async def _python(
+    looking: _Looking, admin: Connection, places: Sequence[Place], rotating: Sequence[Place]
+) -> None:
     if await is_laid(admin):
         looking.note("data-plane-changed", ())
     else:
@@ -107,12 +109,14 @@ async def _python(looking: _Looking, admin: Connection, places: Sequence[Place])
         cursor = await admin.execute(query.encode())
         taken += [(None, name, "PUBLIC may use it") for (name,) in await cursor.fetchall()]
     looking.note("catalog-open", taken)
-    differs, unknown = await _keys(admin, places)
+    differs, unknown = await _keys(admin, places, rotating)
     looking.note("key-differs", differs)
     looking.note("key-unknown", unknown)
 
 
-async def _keys(admin: Connection, places: Sequence[Place]) -> tuple[list[Row], list[Row]]:
+async def _keys(
+    admin: Connection, places: Sequence[Place], rotating: Sequence[Place]
+) -> tuple[list[Row], list[Row]]:
     cursor = await admin.execute("SELECT kid, inner_pad || outer_pad, pooled FROM tiergate.context_key")
     found: dict[int, tuple[bytes, bool]] = {
         kid: (key, pooled) for kid, key, pooled in await cursor.fetchall()
@@ -129,8 +133,11 @@ async def _keys(admin: Connection, places: Sequence[Place]) -> tuple[list[Row], 
             differs.append(
                 (None, f"context key {kid}", "it believes tokens as of a pooler, and there is none")
             )
+    may_be = {(place.context_kid, b"".join(pads(place.context_key))) for place in rotating}
     unknown: list[Row] = [
-        (None, f"context key {kid}", "the registry gives no such number") for kid in found.keys() - meant
+        (None, f"context key {kid}", "the registry gives no such number")
+        for kid in found.keys() - meant
+        if (kid, found[kid][0]) not in may_be
     ]
     return differs, unknown
 

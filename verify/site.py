@@ -1,5 +1,6 @@
 """What the registry says there should be on one cluster: the measure of every look."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fleet import roles
@@ -33,6 +34,7 @@ class Site:
         is_whole: Whether *tenants* are all that the asked places have.
         is_full: Whether its tenants may run all of SQL.
         known_logins: Of every place in the registry, whatever cluster it is on.
+        rotating: By database, the context keys that it may know besides: the one before, and the next one.
     """
 
     cluster: Cluster
@@ -43,6 +45,7 @@ class Site:
     is_whole: bool
     is_full: bool
     known_logins: tuple[str, ...]
+    rotating: Mapping[str, Sequence[Place]]
 
     @property
     def tier(self) -> Tier:
@@ -120,7 +123,13 @@ async def survey(store: Store, asked: Asked, full_sql: frozenset[Tier] = frozens
             registry,
         )
         is_full = cluster.tier in full_sql
-        sites.append(Site(cluster, access, made, wanted, here, lives_in is None, is_full, logins))
+        rotating = {
+            key.database: [
+                store.context_place(key, kid) for kid in (key.retiring, key.kid + 1) if kid is not None
+            ]
+            for key in await store.context_keys(cluster.name)
+        }
+        sites.append(Site(cluster, access, made, wanted, here, lives_in is None, is_full, logins, rotating))
     if asked.place is not None and not found_place:
         raise UnknownPlace(asked.place)
     return sites

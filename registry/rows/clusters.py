@@ -30,7 +30,9 @@ PLACE_COLUMNS = (
     PLACE.c.schema,
     PLACE.c.login,
     PLACE.c.login_secret,
-    CLUSTER.c.conninfo,
+    func.coalesce(CLUSTER.c.pgbouncer, CLUSTER.c.conninfo).label("way"),
+    CLUSTER.c.pgbouncer.is_not(None).label("via_pgbouncer"),
+    CLUSTER.c.pgbouncer_prepares,
     DATA_DATABASE.c.context_kid,
 )
 PLACES = PLACE.join(CLUSTER, PLACE.c.cluster == CLUSTER.c.name).join(
@@ -215,6 +217,8 @@ class Clusters(Asking):
             admin_password=admin["password"],
             created_at=found["created_at"],
             tenants=found["tenants"],
+            pgbouncer=found["pgbouncer"],
+            pgbouncer_prepares=found["pgbouncer_prepares"],
         )
 
     def _known_place(self, found: RowMapping) -> KnownPlace:
@@ -225,13 +229,15 @@ class Clusters(Asking):
             id=PlaceId(found["place_id"]),
             tier=Tier(found["place_tier"]),
             cluster=found["cluster"],
-            conninfo=found["conninfo"],
+            conninfo=found["way"],
             database=found["database"],
             schema=found["schema"],
             login=found["login"],
             password=self._vault.open(found["login_secret"]),
             context_key=self._vault.context_key(found["cluster"], found["database"], found["context_kid"]),
             context_kid=found["context_kid"],
+            via_pgbouncer=found["via_pgbouncer"],
+            prepares=found["pgbouncer_prepares"] or not found["via_pgbouncer"],
         )
 
 

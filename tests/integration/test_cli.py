@@ -152,6 +152,39 @@ async def test_a_clusters_address_is_changed_by_command_and_its_tenants_are_serv
     assert back.json()["address"].startswith("127.0.0.1:")
 
 
+async def test_context_keys_are_replaced_in_two_steps(operator: Operator) -> None:
+    rotated = await operator.run("keys", "rotate-context")
+    again = await operator.run("keys", "rotate-context", "--cluster", "premium-1")
+    early = await operator.run("keys", "rotate-context", "--retire")
+    listed = await operator.run("keys", "list", "--json")
+    retired = await operator.run("keys", "rotate-context", "--retire", "--at-once", "--json")
+    nothing = await operator.run("keys", "rotate-context", "--retire")
+    served = await operator.run("psql", "treasury", "-c", "SELECT 1 AS one")
+
+    assert (rotated.code, rotated.err) == (0, "")
+    assert rotated.out.count("key 2 signs, key 1 is good meanwhile") == 3
+    assert "The old keys are good until they are retired; from 7" in rotated.out
+    assert (again.code, again.out.count("key 2 signs already, key 1 waits to be retired")) == (0, 1)
+    assert (early.code, early.out.count("key 1 is kept for another 7")) == (1, 3)
+    assert "a gateway may use the old key" in early.err
+    assert {(each["kid"], each["retiring"]) for each in listed.json()["context_keys"]} == {(2, 1)}
+    assert {(each["kid"], each["retiring"]) for each in retired.json()["context_keys"]} == {(2, None)}
+    assert (nothing.code, nothing.out.count("key 2 signs, and no other is known")) == (0, 3)
+    assert served.code == 0
+
+
+async def test_a_way_through_pgbouncer_must_be_said_and_must_work(operator: Operator) -> None:
+    unsaid = await operator.run("cluster", "set-pgbouncer", "premium-1")
+    dead = await operator.run("cluster", "set-pgbouncer", "premium-1", "--address", "host=127.0.0.1 port=9")
+    off = await operator.run("cluster", "set-pgbouncer", "premium-1", "--off")
+    shown = await operator.run("cluster", "show", "premium-1", "--json")
+
+    assert (unsaid.code, "Give --address ADDRESS, or --off" in unsaid.err) == (2, True)
+    assert (dead.code, "cannot be reached that way" in dead.err) == (1, True)
+    assert (off.code, off.out) == (0, "Requests go to cluster premium-1 itself.\n")
+    assert (shown.json()["pgbouncer"], shown.json()["pgbouncer_prepares"]) == (None, False)
+
+
 async def test_creating_a_tenant_that_is_served_says_so(operator: Operator) -> None:
     again = await operator.run("tenant", "create", "acme", "--tier", "standard")
 

@@ -9,15 +9,17 @@ import httpx
 import pytest
 import yaml
 
+from fleet.contexts import put_key
 from registry.errors import UnknownCluster, UnknownPlace, UnknownTenant
 from registry.placement import Place, PlaceId
 from tests.support.operators import World, create
 from tests.support.postgres import run_sql
+from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId, Tier
 from verify.errors import VerifyRunning
 from verify.finding import Checked
 from verify.run import Verification
-from verify.site import Asked
+from verify.site import Asked, survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,3 +188,27 @@ async def test_a_run_is_written_into_the_audit(
 
     [latest] = await world.store.audit_entries(limit=1)
     assert (latest.entry.act, latest.entry.subject, latest.entry.outcome) == ("verify.run", "premium-1", "ok")
+
+
+async def test_keys_that_are_being_replaced_are_no_mistake(
+    installed: dict[Tier, Place], world: World, verification: Verification
+) -> None:
+    place = installed[Tier.PREMIUM]
+    key = await world.store.context_key(place.cluster, place.database)
+    conninfo = world.clusters.premium.conninfo(place.database)
+    for when in ("interrupted", "rotated", "retired"):
+        if when == "interrupted":
+            access = next(site.access for site in await survey(world.store, Asked(cluster=place.cluster)))
+            await put_key(access, world.store.context_place(key, key.kid + 1), Deadline.after(60))
+        elif when == "rotated":
+            await world.operations.rotate_context_key(
+                place.cluster, place.database, actor="test", deadline=Deadline.after(60)
+            )
+        else:
+            await world.operations.retire_context_key(
+                place.cluster, place.database, at_once=True, actor="test", deadline=Deadline.after(60)
+            )
+        told = await look(verification, Asked(cluster=place.cluster))
+
+        assert [checked for checked in told if checked.findings] == [], when
+    assert await run_sql(conninfo, "SELECT kid FROM tiergate.context_key") == [(key.kid + 1,)]

@@ -2,7 +2,7 @@
 
 import typer
 
-from tiergate.cli import across, audit, clusters, gateway, keys, psql, tenants, verify
+from tiergate.cli import across, audit, clusters, context_keys, gateway, keys, psql, tenants, verify
 
 app = typer.Typer(
     name="tiergate",
@@ -18,6 +18,7 @@ gateway.add_to(app)
 app.add_typer(clusters.app, name="cluster")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(keys.app, name="key")
+app.add_typer(context_keys.app, name="keys")
 psql.add_to(app)
 audit.add_to(app)
 verify.add_to(app)

@@ -96,6 +96,45 @@ def set_address(
     say(f"Cluster {name} answers at {answer.get('address')}, administered by {answer.get('admin_user')}.")
 
 
+@app.command(
+    epilog="Example: [bold]tiergate cluster set-pgbouncer standard-1 --address 'host=pooler port=6432'[/bold]"
+)
+def set_pgbouncer(
+    name: ClusterName,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="ADDRESS",
+            help="PgBouncer's host, port and TLS, as libpq keywords or a URL without a login.",
+            show_default=False,
+        ),
+    ] = None,
+    prepared: Annotated[
+        bool,
+        typer.Option(
+            "--prepared-statements", help="It is 1.21 or later, with max_prepared_statements above 0."
+        ),
+    ] = False,
+    off: Annotated[bool, typer.Option("--off", help="Requests go to the cluster itself again.")] = False,
+    admin: AdminUrl = None,
+    key: AdminKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a cluster's requests through PgBouncer in transaction mode; administration stays direct."""
+    if off == (address is not None):
+        raise BadInput("it is not said where requests go", "Give --address ADDRESS, or --off.")
+    body = None if address is None else {"address": address, "prepared_statements": prepared}
+    with open_admin(find_address(admin, key)) as api:
+        answer = api.ask("DELETE" if off else "PUT", path_of("clusters", name, "pgbouncer"), body)
+    if as_json:
+        print_json(answer)
+    elif off:
+        say(f"Requests go to cluster {name} itself.")
+    else:
+        say(f"Requests to cluster {name} go through {answer.get('pgbouncer')}.")
+
+
 @app.command("list", epilog="Example: [bold]tiergate cluster list[/bold]")
 def list_clusters(
     limit: Limit = 100,
