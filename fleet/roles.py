@@ -31,6 +31,21 @@ SESSION = {
     "default_transaction_read_only": "off",
     "default_transaction_deferrable": "off",
     "temp_file_limit": "1GB",
+    # One request is one process: limits of memory and of temporary files are a process's. And what is
+    # being compiled hears no cancel.
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
+    # Whoever does not hear the answer any more, a gateway that died or its whole machine, leaves no work
+    # behind: within 2 s where the socket was closed, within 30 s where nothing was said.
+    "client_connection_check_interval": "2s",
+    "tcp_keepalives_idle": "15",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30s",
+    # An error may quote a value of 1 GB, and so fill the disk with the server's log. What has failed is
+    # the caller's business, who is told all of it; the gateway's log has the SQLSTATE.
+    "log_min_messages": "log",
+    "log_min_error_statement": "panic",
     "row_security": "on",
     "client_encoding": "UTF8",
     "timezone": "UTC",

@@ -80,6 +80,7 @@ class StatementFailed(TiergateError):
         super().__init__(error.message)
         self.error = error
         self.index = index
+        self.reason = f"SQLSTATE {error.code}"  # for the log, which shall hold no value
 
 
 class PoolExhausted(TiergateError):

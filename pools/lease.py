@@ -1,5 +1,7 @@
 """One connection, one tenant, one transaction."""
 
+import asyncio
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -38,6 +40,12 @@ _POOLED_LIFE_S = 5.0
 # The tenant's lock was not had in time: a move or a change of its fence holds it.
 _LOCK_WAITS = frozenset({"55P03", "57014"})
 _STALE_PLAN = frozenset({("0A000", "RevalidateCachedQuery"), ("26000", "FetchPreparedStatement")})
+
+
+# Another transaction was in the way; the server asks for this one again. Under SERIALIZABLE it may be another
+# tenant's: Postgres watches pages of indexes and, for small tables, whole tables, and knows no tenants there.
+_THWARTED = frozenset({"40001", "40P01"})
+_PAUSES_S = (0.005, 0.02, 0.05, 0.1, 0.2)  # at most, before each further try
 
 
 class Isolation(StrEnum):
@@ -98,6 +106,7 @@ async def run(
     """Run *transaction* as *placement*'s tenant on *wire*, in one network round trip.
 
     When the server minds a plan or our time, nothing has run: it is asked once more, after two others.
+    When another transaction was in the way, nothing has taken effect: it is asked again, 5 times at most.
 
     Args:
         clock: The server's.
@@ -129,6 +138,13 @@ async def run(
         for text in fenced:  # the first stale plan has kept us from seeing the others
             wire.forget(text.sql)
         await wire.roll_back(until=deadline.at_s)
+        answers = await fly()
+    for pause_s in _PAUSES_S:
+        if not _is_thwarted(answers) or wire.doubtful or deadline.left_s() < pause_s + 2 * _SERVER_FIRST_S:
+            break
+        if wire.in_transaction:
+            await wire.roll_back(until=deadline.at_s)
+        await asyncio.sleep(random.uniform(0, pause_s))  # noqa: S311 - no secret: two shall not meet again
         answers = await fly()
     return _results(wire, placement, fenced, answers)
 
@@ -198,6 +214,16 @@ def _is_stale(wire: Wire, fenced: list[Fenced], answers: list[Answer]) -> bool:
             error = pg_error(failed)
             return (error.code, error.routine) in _STALE_PLAN
     return False
+
+
+def _is_thwarted(answers: list[Answer]) -> bool:
+    """Whether the transaction, whole in our hands and without effect, would succeed had it come later.
+
+    Source:
+        PostgreSQL 18, 13.5 "Serialization Failure Handling": try the complete transaction again.
+    """
+    failed = (answer[-1] for answer in answers[2:-1] if answer[-1].status == _FATAL)
+    return any(pg_error(result).code in _THWARTED for result in failed)
 
 
 def _results(wire: Wire, placement: Placement, fenced: list[Fenced], answers: list[Answer]) -> list[Result]:

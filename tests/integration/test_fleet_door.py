@@ -243,9 +243,15 @@ async def test_a_session_begins_alike_on_every_tier(fleet: Fleet, tier: Tier) ->
         "idle_in_transaction_session_timeout",
         "TimeZone",
         "temp_file_limit",
+        "max_parallel_workers_per_gather",
+        "jit",
+        "client_connection_check_interval",
+        "log_min_messages",
         "search_path",
     )
 
     rows = await ask(placement, "SELECT " + ", ".join(f"current_setting('{name}')" for name in names))
 
-    assert rows == [("5s", "1min", "UTC", "1GB", f"{placement.place.schema}, pg_temp")]
+    assert rows == [
+        ("5s", "1min", "UTC", "1GB", "0", "off", "2s", "log", f"{placement.place.schema}, pg_temp")
+    ]
