@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from admin.across import Across
 from admin.acting import access_of
 from admin.contexts import Contexts
+from admin.deleting import Deleting
 from admin.dsn import Dsn, is_same_address, read_dsn
-from admin.keys import Keys
 from fleet.access import ClusterAccess
 from fleet.application import Applied
 from fleet.fence import FenceState
@@ -71,7 +71,7 @@ class Suspended:
     is_drained: bool
 
 
-class Operations(Keys, Contexts):
+class Operations(Deleting, Contexts):
     """Acts of operators.
 
     Every method may raise `RegistryUnavailable` and `RegistryFailed`; those that reach a cluster

@@ -125,6 +125,7 @@ class Verify(Shape):
     tenant: Label | None = None
     place: Annotated[Line, Field(min_length=1, max_length=_LONGEST_ID)] | None = None
     cluster: Label | None = None
+    tries: bool = True
 
 
 class AcrossAll(Shape):

@@ -36,6 +36,7 @@ class Verifying:
             None if said.tenant is None else TenantId(said.tenant),
             None if said.place is None else PlaceId(said.place),
             said.cluster,
+            said.tries,
         )
         actor = actor_of(request)
 

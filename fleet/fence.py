@@ -1,7 +1,7 @@
 """The fence: the row in a data database that says who serves a tenant.
 
-Here it is made when a tenant comes, and suspended or opened again by an operator. States
-"moved" and "deleted" belong to moves and deletion, and nothing here goes into or out of them.
+Here it is made when a tenant comes, suspended or opened again by an operator, and closed for good
+when the tenant goes. State "moved" belongs to moves, and nothing here goes into or out of it.
 """
 
 from dataclasses import dataclass
@@ -40,12 +40,15 @@ class FenceChange:
 async def insert_fence(connection: Connection, placement: Placement) -> None:
     """Let the tenant in, if it has no fence here yet; one that is ours stays in its state.
 
+    The fence of a tenant of that name that was deleted earlier gives way.
+
     Raises:
-        FenceConflict: A fence of another place or epoch stands here.
+        FenceConflict: A fence of another place or epoch stands here, or this tenant was deleted.
     """
     await connection.execute(
-        "INSERT INTO tiergate.fence (tenant_id, place, epoch, state) VALUES (%s, %s, %s, 'active')"
-        " ON CONFLICT DO NOTHING",
+        "INSERT INTO tiergate.fence AS f (tenant_id, place, epoch, state) VALUES (%s, %s, %s, 'active')"
+        " ON CONFLICT (tenant_id) DO UPDATE SET place = excluded.place, epoch = excluded.epoch,"
+        " state = excluded.state WHERE f.state = 'deleted' AND f.epoch < excluded.epoch",
         (placement.tenant, placement.place.id, placement.epoch),
     )
     await _ours(connection, placement)
@@ -73,6 +76,35 @@ async def change_fence(
             (state, placement.tenant, state),
         )
     return FenceChange(before, state, await _is_drained(connection, placement, drain_ms))
+
+
+async def close_for_good(connection: Connection, placement: Placement, drain_ms: int) -> bool:
+    """Refuse the tenant from now on, whatever state its fence is in, and one that comes late to let it in.
+
+    Returns:
+        Whether every transaction that began earlier is over.
+
+    Raises:
+        FenceConflict: The fence is of another place or epoch, or a move is under way.
+    """
+    async with connection.transaction():
+        cursor = await connection.execute(
+            "INSERT INTO tiergate.fence AS f (tenant_id, place, epoch, state) VALUES (%s, %s, %s, 'deleted')"
+            " ON CONFLICT (tenant_id) DO UPDATE SET state = excluded.state"
+            " WHERE (f.place, f.epoch) = (excluded.place, excluded.epoch) AND f.move_id IS NULL",
+            (placement.tenant, placement.place.id, placement.epoch),
+        )
+        if cursor.rowcount == 0:
+            await _ours(connection, placement)
+    return await _is_drained(connection, placement, drain_ms)
+
+
+async def forget(connection: Connection, placement: Placement) -> None:
+    """Remove the fence of a tenant that was deleted."""
+    await connection.execute(
+        "DELETE FROM tiergate.fence WHERE tenant_id = %s AND epoch = %s AND state = 'deleted'",
+        (placement.tenant, placement.epoch),
+    )
 
 
 async def _is_drained(connection: Connection, placement: Placement, drain_ms: int) -> bool:

@@ -115,6 +115,11 @@ class Switchboard:
         except Exception as exc:  # noqa: BLE001 - one broken connection must not end the gateway
             self._emit(LoopFailed(name, f"{type(exc).__name__}: {exc}"))
 
+    def dismiss(self, place: PlaceId) -> None:
+        """Close the pool of a place that goes away, if there is one."""
+        if (pool := self._pools.get(place)) is not None:
+            self._retire(pool, "removed")
+
     def resize(self, limits: SwitchboardLimits) -> None:
         """Go on with other limits; what is open beyond them closes when it comes back."""
         self._limits = limits

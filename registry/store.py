@@ -12,7 +12,7 @@ from registry.link import new_engine
 from registry.rows.audit import Audit
 from registry.rows.contexts import Contexts
 from registry.rows.credentials import Credentials
-from registry.rows.tenants import Tenants
+from registry.rows.leaving import Leaving
 from registry.rows.whole import Whole
 from registry.vault import Vault
 from tiergate.deadline import finish
@@ -21,7 +21,7 @@ from tiergate.events import Emit
 _CLOSE_S = 2.0
 
 
-class Store(Tenants, Credentials, Contexts, Audit, Whole):
+class Store(Leaving, Credentials, Contexts, Audit, Whole):
     """Clusters, places, tenants, keys of both kinds and the audit.
 
     Every method may also raise `RegistryUnavailable` (try again later) and

@@ -32,12 +32,11 @@ from registry.store import Store, open_store
 from registry.vault import Vault
 from router.admission import Admission
 from router.app import build_app
-from router.identify import Identifier
-from router.jwt import Tokens
 from router.sql import SqlDoor
 from tiergate.deadline import Deadline
 from tiergate.events import Event
 from tiergate.guarding import guard_of
+from tiergate.identifying import identifier
 from tiergate.limits import door_limits, full_sql, pool_limits, rates, retire_after_s
 from tiergate.listening import Addresses, Server, url
 from verify.run import Verification
@@ -140,12 +139,6 @@ class Gateway:
         }
 
 
-def identifier(settings: Settings, keys: Keys) -> Identifier:
-    """Tells callers by keys and by the tokens of the configured issuers."""
-    tokens = Tokens(settings.identity.jwt, cache_s=settings.identity.cache_s)
-    return Identifier(keys, tokens, domain=settings.gateway.domain)
-
-
 @asynccontextmanager
 async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> AsyncIterator[Gateway]:
     """Everything but the addresses.
@@ -192,7 +185,10 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         provisioner = Provisioner(read_application(settings.application.sql), full_sql(settings))
         operations = Operations(store, provisioner, settings.application.schema)
         operations.retire_after_s = retire_after_s(settings)
-        verification = Verification(store, lambda: provisioner.full_sql)
+        verification = Verification(
+            store, operations, switchboard, schema=settings.application.schema,
+            full_sql=lambda: provisioner.full_sql, guard=lambda: door.guard,
+        )  # fmt: skip
         gateway = Gateway(
             settings, store, directory, keys, feed, switchboard, admission,
             door, operations, verification, metrics, log, reread,

@@ -24,6 +24,7 @@ class Scope(StrEnum):
     SERVER = "server"
     DATABASE = "database"
     PLACE = "place"
+    TRY = "try"
 
 
 class Weight(StrEnum):

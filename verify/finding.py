@@ -1,10 +1,11 @@
 """What a check found, as values."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from registry.placement import PlaceId
 from tiergate.tenant import Tier
-from verify.checks import Weight
+from verify.checks import Weight, checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +56,9 @@ class Checked:
     def is_failed(self) -> bool:
         """Whether it is a mistake, more than a warning."""
         return bool(self.findings) and self.weight is Weight.FAILED
+
+
+def checked(code: str, where: Where, findings: Iterable[Finding], *, name: str | None = None) -> Checked:
+    """What the check of that code found."""
+    check = checks()[code]
+    return Checked(code, where, check.weight, tuple(findings), check.advice, name)

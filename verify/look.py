@@ -15,7 +15,7 @@ from registry.placement import Place, PlaceId
 from tiergate.deadline import Deadline
 from tiergate.errors import TiergateError
 from verify.checks import Check, Scope, checks, queries
-from verify.finding import Checked, Finding, Where
+from verify.finding import Checked, Finding, Where, checked
 from verify.meant import functions, taken_from_public
 from verify.site import Site
 
@@ -53,7 +53,7 @@ async def _look(site: Site, database: str, where: Where, deadline: Deadline) -> 
                 await _python(looking, admin, places, site.rotating.get(database, ()))
             return looking.done
     except TiergateError as error:
-        return [_checked("cluster-silent", where, [Finding(database, str(error))])]
+        return [checked("cluster-silent", where, [Finding(database, str(error))])]
 
 
 class _Looking:
@@ -89,7 +89,7 @@ class _Looking:
         for place in (*whole, *self._asked):
             if place is None or place in by_place or not whole:
                 where = self._where if place is None else self._in(place)
-                self.done.append(_checked(code, where, by_place.get(place, ())))
+                self.done.append(checked(code, where, by_place.get(place, ())))
 
     def _in(self, place: PlaceId) -> Where:
         return Where(self._where.cluster, self._where.tier, self._where.database, place)
@@ -153,11 +153,6 @@ async def _passwords(admin: Connection, places: Sequence[Place]) -> list[Row]:
         for place in places
         if place.login in stored and not is_verifier_of(stored[place.login], place.password)
     ]
-
-
-def _checked(code: str, where: Where, findings: Iterable[Finding]) -> Checked:
-    check = checks()[code]
-    return Checked(code, where, check.weight, tuple(findings), check.advice)
 
 
 def _parameters(site: Site, database: str, places: Sequence[Place]) -> dict[str, object]:

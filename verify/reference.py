@@ -5,7 +5,9 @@ Run as `python -m verify.reference`; the page goes to standard output.
 
 import sys
 
+from tiergate.tenant import Tier
 from verify.checks import checks
+from verify.escapes import Must, escapes
 
 _HEAD = """# What `tiergate verify` checks
 
@@ -29,6 +31,7 @@ How to run it and what to do with what it finds is told in [Verify an installati
 | member of a result | what it is |
 | --- | --- |
 | `code` | which check, as below |
+| `name` | which escape, where `code` is `escape` |
 | `cluster`, `tier` | where |
 | `database` | null where it is about the whole server |
 | `place` | null where it is about the whole database or server |
@@ -41,6 +44,24 @@ How to run it and what to do with what it finds is told in [Verify an installati
 Each is made once for each server, for each database with tenants' rows, or for each place.
 """
 
+_TRIES = """
+## Tries
+
+On each cluster, between two tenants that are made for it. One of them writes a row into a table of
+yours; the other tries everything below. Whatever must come of it, nothing that comes back may show the
+row, and the row stays as it was.
+
+- **request**: through the tenant's pool, as every statement comes, but past the guard: so the database is
+  tried alone. The guard is asked too, and must refuse what no ordinary program says; where the tier may run
+  all of SQL it is not asked.
+- **login**: straight to the server with the tenant's own login, without gateway or fence.
+
+`{table}`, `{columns}`, `{values}` and `{one}` stand for the table, the row and a column of it; `{victim}`,
+`{place}`, `{schema}`, `{database}` for the other tenant and where it lives; `{own}` for one's own schema,
+`{zeros}` for 64 zeros. Results have the code `escape` and this name.
+"""
+_MUST = {Must.REFUSED: "refused", Must.NOTHING: "empty", Must.RUNS: "done, as if the other had no row"}
+
 
 def page() -> str:
     """The page."""
@@ -52,6 +73,11 @@ def page() -> str:
     for check in checks().values():
         said = (f"`{check.code}`", check.scope, check.weight, _cell(check.what), _cell(check.advice))
         lines.append(f"| {' | '.join(said)} |")
+    lines += [_TRIES, "| name | way | tiers | what is sent | must be |", "| --- | --- | --- | --- | --- |"]
+    for escape in escapes():
+        tiers = "all" if len(escape.tiers) == len(Tier) else ", ".join(sorted(escape.tiers))
+        sql = f"`{_cell('; '.join(escape.sql))}`"
+        lines.append(f"| `{escape.name}` | {escape.way} | {tiers} | {sql} | {_MUST[escape.must]} |")
     return "\n".join(lines) + "\n"
 
 

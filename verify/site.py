@@ -21,6 +21,7 @@ class Asked:
     tenant: TenantId | None = None
     place: PlaceId | None = None
     cluster: str | None = None
+    tries: bool = True
 
 
 @dataclass(frozen=True, slots=True)

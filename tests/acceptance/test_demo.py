@@ -321,3 +321,10 @@ async def test_it_works_from_a_checkout_in_a_home_that_is_closed_to_others(accou
     for program in programs:
         if program.name == "postgres" and program.is_relative_to("/var/tmp"):  # noqa: S108 - where copies go
             shutil.rmtree(program.parents[3], ignore_errors=True)
+
+
+async def test_a_demo_has_verified_that_its_tenants_are_kept_apart(gateway: Running) -> None:
+    verdict = json.loads((gateway.folder / "demo.json").read_text(encoding="utf-8"))["verify"]
+
+    assert {"failed": 0, "warnings": 0}.items() <= verdict.items()
+    assert verdict["checks"] > 350

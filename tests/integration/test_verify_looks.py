@@ -14,10 +14,10 @@ from registry.errors import UnknownCluster, UnknownPlace, UnknownTenant
 from registry.placement import Place, PlaceId
 from tests.support.operators import World, create
 from tests.support.postgres import run_sql
+from tests.support.verifying import look, open_verification
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId, Tier
 from verify.errors import VerifyRunning
-from verify.finding import Checked
 from verify.run import Verification
 from verify.site import Asked, survey
 
@@ -42,8 +42,9 @@ PLANTED = [
 
 
 @pytest.fixture(scope="module")
-def verification(world: World) -> Verification:
-    return Verification(world.store, frozenset)
+async def verification(world: World) -> AsyncIterator[Verification]:
+    async with open_verification(world) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -80,17 +81,10 @@ async def planted(
     await run_sql(conninfo, *here(mistake.undone))
 
 
-async def look(verification: Verification, asked: Asked) -> list[Checked]:
-    """What was found."""
-    told: list[Checked] = []
-    await verification.run(asked, actor="test", tell=told.append)
-    return told
-
-
 async def test_a_sound_installation_has_no_findings(
     installed: dict[Tier, Place], verification: Verification
 ) -> None:
-    told = await look(verification, Asked())
+    told = await look(verification, Asked(tries=False))
 
     assert [checked for checked in told if checked.is_failed] == []
     assert {checked.where.place for checked in told} >= {place.id for place in installed.values()}
@@ -103,7 +97,7 @@ async def test_a_sound_installation_has_no_findings(
 async def test_a_planted_mistake_is_named(
     planted: Planted, installed: dict[Tier, Place], verification: Verification
 ) -> None:
-    told = await look(verification, Asked(cluster=f"{planted.tier}-1"))
+    told = await look(verification, Asked(cluster=f"{planted.tier}-1", tries=False))
 
     named = [
         (checked, finding)
@@ -126,7 +120,7 @@ async def test_a_changed_function_of_ours_is_named(
     [[defined]] = await run_sql(conninfo, "SELECT pg_get_functiondef('tiergate.tenant()'::regprocedure)")
     await run_sql(conninfo, str(defined).replace("RETURN tenant;", "RETURN substr(context, 75);"))
 
-    told = await look(verification, Asked(cluster="standard-1"))
+    told = await look(verification, Asked(cluster="standard-1", tries=False))
     await run_sql(conninfo, str(defined))
 
     [named] = [checked for checked in told if checked.code == "function-differs"]
@@ -143,7 +137,7 @@ async def test_a_password_that_somebody_has_set_is_named(
     [[stored]] = await run_sql(conninfo, f"SELECT rolpassword FROM pg_authid WHERE rolname = '{login}'")
     await run_sql(conninfo, f"ALTER ROLE {login} PASSWORD 'guessed'")
 
-    told = await look(verification, Asked(cluster="premium-1"))
+    told = await look(verification, Asked(cluster="premium-1", tries=False))
     await run_sql(conninfo, f"ALTER ROLE {login} PASSWORD '{stored}'")
 
     [named] = [checked for checked in told if checked.code == "login-password" and checked.findings]
@@ -156,8 +150,8 @@ async def test_only_what_is_asked_for_is_looked_at(
 ) -> None:
     place = installed[Tier.PREMIUM]
 
-    by_tenant = await look(verification, Asked(tenant=TenantId("look-premium")))
-    by_place = await look(verification, Asked(place=place.id))
+    by_tenant = await look(verification, Asked(tenant=TenantId("look-premium"), tries=False))
+    by_place = await look(verification, Asked(place=place.id, tries=False))
 
     for told in (by_tenant, by_place):
         assert {checked.where.cluster for checked in told} == {"premium-1"}
@@ -176,15 +170,15 @@ async def test_one_verification_runs_at_a_time(
     async with world.store.alone("verify") as is_alone:
         assert is_alone
         with pytest.raises(VerifyRunning):
-            await look(verification, Asked())
+            await look(verification, Asked(tries=False))
 
-    assert await look(verification, Asked(cluster="premium-1"))
+    assert await look(verification, Asked(cluster="premium-1", tries=False))
 
 
 async def test_a_run_is_written_into_the_audit(
     installed: dict[Tier, Place], world: World, verification: Verification
 ) -> None:
-    await look(verification, Asked(cluster="premium-1"))
+    await look(verification, Asked(cluster="premium-1", tries=False))
 
     [latest] = await world.store.audit_entries(limit=1)
     assert (latest.entry.act, latest.entry.subject, latest.entry.outcome) == ("verify.run", "premium-1", "ok")

@@ -31,6 +31,9 @@ def demo(
     ] = False,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The gateway's port.")] = 8080,
     admin_port: Annotated[int, typer.Option("--admin-port", min=0, max=65535, help="The admin port.")] = 8081,
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Do not check first that tenants are kept apart.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start three Postgres clusters, the registry, tenants with rows, and the gateway, on this machine.
@@ -39,7 +42,14 @@ def demo(
     """
     from tiergate.demo import run  # noqa: PLC0415 - heavy, and needed by this command only
 
-    run(folder=folder, fresh=fresh, port=port, admin_port=admin_port, as_json=as_json)
+    run(
+        folder=folder,
+        fresh=fresh,
+        port=port,
+        admin_port=admin_port,
+        verifies=not no_verify,
+        as_json=as_json,
+    )
 
 
 def serve(

@@ -25,6 +25,7 @@ from psycopg import sql
 from config.load import load
 from tiergate.demo.folder import kept, open_folder, write
 from tiergate.demo.furnish import CLUSTERS, DATABASE, EXAMPLES, TENANTS, furnish
+from tiergate.demo.verifying import verify
 from tiergate.demo.words import show
 from tiergate.embedded import Cluster, erase_cluster, open_clusters
 from tiergate.listening import Addresses, url
@@ -38,7 +39,7 @@ _DRAIN_S = 3
 """Whoever presses Ctrl-C sits there and waits."""
 
 
-def run(*, folder: Path, fresh: bool, port: int, admin_port: int, as_json: bool) -> None:
+def run(*, folder: Path, fresh: bool, port: int, admin_port: int, verifies: bool, as_json: bool) -> None:
     """Bring everything up, show it, and serve until Ctrl-C or SIGTERM.
 
     Leaves with 130 when it is interrupted before it is ready.
@@ -56,12 +57,12 @@ def run(*, folder: Path, fresh: bool, port: int, admin_port: int, as_json: bool)
             open_folder(folder),
             contextlib.closing(Addresses.open("127.0.0.1", port, "127.0.0.1", admin_port)) as addresses,
         ):
-            uvloop.run(_run(folder, addresses, fresh=fresh, as_json=as_json))
+            uvloop.run(_run(folder, addresses, fresh=fresh, verifies=verifies, as_json=as_json))
     except asyncio.CancelledError:
         sys.exit(_INTERRUPTED)
 
 
-async def _run(folder: Path, addresses: Addresses, *, fresh: bool, as_json: bool) -> None:
+async def _run(folder: Path, addresses: Addresses, *, fresh: bool, verifies: bool, as_json: bool) -> None:
     began = time.monotonic()
     facts_file = folder / "demo.json"
     facts_file.unlink(missing_ok=True)  # its being there means "ready"
@@ -78,6 +79,8 @@ async def _run(folder: Path, addresses: Addresses, *, fresh: bool, as_json: bool
             async with open_gateway(reread(), reread) as gateway:
                 keys = await furnish(gateway, clusters, folder / "keys.json")
                 facts = _facts(addresses, gateway.settings.admin.key, keys, clusters)
+                if verifies:
+                    facts["verify"] = await verify(gateway)
 
                 def ready() -> None:
                     write(facts_file, json.dumps(facts, indent=2) + "\n")
@@ -170,3 +173,6 @@ async def _make_databases(clusters: Mapping[str, Cluster]) -> None:
             found = await connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,))
             if await found.fetchone() is None:
                 await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            await connection.execute(
+                sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name))
+            )

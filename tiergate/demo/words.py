@@ -10,6 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
+from tiergate.demo.verifying import sentence
+
 _NEON = "@neondatabase/serverless@1.2.0"
 
 
@@ -33,6 +35,8 @@ def _show_people(facts: Mapping[str, Any], started_s: float, folder: str) -> Non
     console.print(_table(("what runs", "where"), _places(facts)))
     tenants = [(name, tenant["tier"], tenant["key"]) for name, tenant in facts["tenants"].items()]
     console.print(_table(("tenant", "tier", "key"), tenants))
+    if "verify" in facts:
+        console.print(sentence(facts["verify"]) + "\n")
     console.print("[bold]Ask it.[/bold] Each line works as it stands, and shows its tenant's rows only.\n")
     for title, line in lines(facts):
         console.print(f"[dim]# {title}[/dim]")

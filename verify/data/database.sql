@@ -33,7 +33,7 @@ SELECT NULL, p.oid::regprocedure::text, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE g
 FROM pg_proc AS p, aclexplode(coalesce(proacl, acldefault('f', proowner)))
 WHERE pronamespace = to_regnamespace('tiergate') AND grantee NOT IN (proowner, coalesce(to_regrole('tiergate_owner'), 0))
     AND NOT (proname = 'tenant' AND grantee IN (SELECT oid FROM role WHERE oid IS NOT NULL))
-    AND NOT (proname <> ALL ('{tenant,protect,secret}') AND grantee IN (
+    AND NOT (proname = 'enter' AND grantee IN (
         SELECT oid FROM role WHERE oid IS NOT NULL AND (is_login OR name = 'tiergate_premium')))
 
 -- @ definer-function database failed
@@ -45,16 +45,16 @@ WHERE prosecdef AND nspname NOT IN ('pg_catalog', 'information_schema', 'tiergat
     AND NOT EXISTS (SELECT FROM place WHERE own_schema = nspname AND login_oid = proowner)
 
 -- @ key-readable database failed
--- Somebody besides tiergate_context may read or change the keys that sign contexts: they can forge any tenant's.
--- Next: REVOKE ALL ON tiergate.context_key FROM …, then rotate the context keys.
-SELECT NULL, 'tiergate.context_key', format('%%s has %%s', who, string_agg(DISTINCT privilege_type, ', '))
-FROM internal WHERE relname = 'context_key' GROUP BY who
+-- Somebody besides tiergate_context may read or change the keys that tokens are signed with, or the secret that seals contexts: they can forge any tenant's.
+-- Next: REVOKE ALL ON … FROM …, then change the keys and the secret.
+SELECT NULL, 'tiergate.' || relname, format('%%s has %%s', who, string_agg(DISTINCT privilege_type, ', '))
+FROM internal WHERE relname IN ('context_key', 'seal') GROUP BY relname, who
 
 -- @ internal-grant database failed
 -- Somebody besides tiergate_context may read or change a table of schema tiergate.
 -- Next: REVOKE ALL ON … FROM ….
 SELECT NULL, 'tiergate.' || relname, format('%%s has %%s', who, string_agg(DISTINCT privilege_type, ', '))
-FROM internal WHERE relname <> 'context_key' GROUP BY relname, who
+FROM internal WHERE relname NOT IN ('context_key', 'seal') GROUP BY relname, who
 
 -- @ catalog-writable database failed
 -- Somebody may do more with a system catalog than read it.

@@ -62,3 +62,15 @@ WHERE current_setting('server_version_num')::integer / 10000 = major AND current
 -- @ cluster-silent server failed
 -- A cluster or a database could not be reached or entered, so nobody has looked there.
 -- Next: mend what the finding says, then run verify again.
+
+-- @ escape try failed
+-- A tenant of ours got further than it may: it saw, changed or learnt of another's row, or did what no request may do.
+-- Next: run with --look-only and mend what that finds; if it finds nothing, take the cluster out of use and report it.
+
+-- @ canary-missing try warning
+-- No table of the application takes a row that could be thought of, so nothing was tried.
+-- Next: nothing; the looks hold all the same. A table without foreign keys and narrow CHECKs would be tried with.
+
+-- @ try-failed try failed
+-- The two tenants that try could not be made, used or removed.
+-- Next: mend what the finding says, then run verify again; it removes what this run has left behind.

@@ -1,0 +1,95 @@
+"""Takes a tenant's place away: the rows in shared tables, a schema, or a database, and the login with it.
+
+There is no way back. Whatever is killed at any step is completed by the same call again; the
+registry forgets the tenant afterwards, and nothing here knows of the registry.
+"""
+
+from typing import assert_never
+
+from fleet import roles
+from fleet.access import ClusterAccess, Connection, bounded, open_admin
+from fleet.errors import ProvisioningTimeout
+from fleet.fence import close_for_good, forget
+from fleet.identifier import quote_identifier
+from fleet.own import own_schema
+from registry.placement import Place, Placement
+from tiergate.deadline import Deadline
+from tiergate.tenant import Tier
+
+
+async def remove(
+    cluster: ClusterAccess, placement: Placement, deadline: Deadline, *, forgets: bool = False
+) -> None:
+    """Refuse the tenant for good, then remove everything that it had.
+
+    Args:
+        forgets: Leave no fence behind that says "deleted"; only for a name that is never used again.
+
+    Raises:
+        FenceConflict: The fence is another placement's, or a move holds it; nothing was removed.
+        ProvisioningTimeout: Transactions of the tenant go on; nothing was removed.
+        ClusterUnreachable, NotSuperuser, ClusterUnfit, ProvisioningFailed: See fleet/errors.py.
+    """
+    place = placement.place
+    step = f"remove tenant {placement.tenant}"
+    async with bounded(cluster, step, deadline):
+        if placement.tier is Tier.GOVERNMENT:
+            async with open_admin(cluster, cluster.database, deadline) as admin:
+                await _drop_database(admin, place)
+            return
+        async with open_admin(cluster, place.database, deadline) as admin:
+            if not await close_for_good(admin, placement, drain_ms=max(1, int(500 * deadline.left_s()))):
+                raise ProvisioningTimeout(cluster.name, step)
+            match placement.tier:
+                case Tier.STANDARD:
+                    await _delete_rows(admin, placement)
+                case Tier.PREMIUM:
+                    await _drop_schema(admin, place)
+                case _:
+                    assert_never(placement.tier)
+            if forgets:
+                await forget(admin, placement)
+
+
+async def _delete_rows(admin: Connection, placement: Placement) -> None:
+    """The tenant's rows, from every table of the shared schema; others' are not touched."""
+    cursor = await admin.execute(
+        "SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid"
+        " WHERE relnamespace = to_regnamespace(%s) AND relkind IN ('r', 'p') AND NOT relispartition"
+        " AND attname = 'tenant_id' AND NOT attisdropped",
+        (quote_identifier(placement.place.schema),),
+    )
+    async with admin.transaction():
+        # Neither foreign keys nor triggers have a say: all of the tenant goes, in whatever order.
+        await admin.execute("SELECT set_config('session_replication_role', 'replica', true)")
+        for (table,) in await cursor.fetchall():
+            delete = f"DELETE FROM {table} WHERE tenant_id = %s"  # noqa: S608 - regclass quotes its names
+            await admin.execute(delete.encode(), (placement.tenant,))
+
+
+async def _drop_schema(admin: Connection, place: Place) -> None:
+    async with admin.transaction():
+        await roles.lock_server(admin)
+        for schema in (place.schema, own_schema(place)):
+            await admin.execute(f"DROP SCHEMA IF EXISTS {quote_identifier(schema)} CASCADE".encode())
+        await admin.execute("DELETE FROM tiergate.application WHERE schema_name = %s", (place.schema,))
+        await _drop_login(admin, place)
+
+
+async def _drop_database(admin: Connection, place: Place) -> None:
+    # FORCE ends the sessions in it. No fence is needed: nobody can come back to what is gone.
+    await admin.execute(f"DROP DATABASE IF EXISTS {quote_identifier(place.database)} WITH (FORCE)".encode())
+    async with admin.transaction():
+        await roles.lock_server(admin)
+        await _drop_login(admin, place)
+
+
+async def _drop_login(admin: Connection, place: Place) -> None:
+    cursor = await admin.execute("SELECT FROM pg_roles WHERE rolname = %s", (place.login,))
+    if await cursor.fetchone() is None:
+        return
+    await admin.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (place.login,)
+    )
+    login = quote_identifier(place.login)
+    await admin.execute(f"DROP OWNED BY {login}; DROP ROLE {login}".encode())
