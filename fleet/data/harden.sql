@@ -7,9 +7,10 @@
 
 -- Functions. Volatile ones act on the session or the server, or tell its state: all go, but those
 -- that only make values. Stable and immutable ones stay, but those that tell of other sessions,
--- of transaction ids, of sizes and files, or run SQL text. Functions that SQL cannot call anyway
--- (triggers, handlers, those with an argument of type "internal") are left alone. Functions of
--- extensions count as well: dblink opens connections, pg_stat_statements shows others' text.
+-- of transaction ids, of addresses, sizes and files, of objects by number, or run SQL text. Functions
+-- that SQL cannot call anyway (triggers, handlers, those with an argument of type "internal") are left
+-- alone. Functions of extensions count as well: dblink opens connections, pg_stat_statements shows
+-- others' text.
 DO $$
 DECLARE
     functions text;
@@ -35,10 +36,13 @@ BEGIN
             OR p.proname ~ '^(pg_stat_get_|pg_stat_statements|dblink|(database|schema|table|query|cursor)_to_xml)'
             OR p.proname ~ '^(lo_|pg_lo_|pg_advisory_|pg_try_advisory_|pg_file_|pg_ls_|pg_read_|pg_sleep)'
             OR p.proname = ANY (ARRAY[
-                'lastval', 'loread', 'lowrite', 'mxid_age', 'pg_available_extension_versions',
-                'pg_available_extensions', 'pg_blocking_pids', 'pg_conf_load_time', 'pg_current_snapshot',
-                'pg_current_xact_id', 'pg_current_xact_id_if_assigned', 'pg_cursor', 'pg_filenode_relation',
-                'pg_get_publication_tables', 'pg_get_replication_slots', 'pg_listening_channels',
+                'inet_client_addr', 'inet_client_port', 'inet_server_addr', 'inet_server_port', 'lastval',
+                'loread', 'lowrite', 'mxid_age', 'pg_available_extension_versions',
+                'pg_available_extensions', 'pg_blocking_pids', 'pg_conf_load_time',
+                'pg_current_snapshot', 'pg_current_xact_id', 'pg_current_xact_id_if_assigned', 'pg_cursor',
+                'pg_describe_object', 'pg_filenode_relation', 'pg_get_publication_tables',
+                'pg_get_replication_slots', 'pg_identify_object', 'pg_identify_object_as_address',
+                'pg_listening_channels',
                 'pg_lock_status', 'pg_mcv_list_items', 'pg_postmaster_start_time', 'pg_prepared_statement',
                 'pg_relation_filenode', 'pg_relation_filepath', 'pg_tablespace_databases',
                 'pg_tablespace_location', 'set_config', 'setseed', 'ts_stat', 'txid_current',
@@ -83,8 +87,24 @@ BEGIN
 END
 $$;
 REVOKE UPDATE ON pg_catalog.pg_settings FROM PUBLIC;
--- information_schema.columns tells lengths in bytes, and asks for the database's encoding to do so.
-GRANT SELECT (datname, encoding) ON pg_catalog.pg_database TO PUBLIC;
+-- information_schema.columns tells lengths in bytes, and asks for the database's encoding to do so: in the
+-- superuser's name, so that nobody needs to see which databases there are. Its body is bound to pg_catalog.
+ALTER FUNCTION information_schema._pg_char_octet_length(oid, integer) SECURITY DEFINER;
+
+-- pg_class says how many rows and pages a table has, others' rows in it included; how old its oldest
+-- transaction is; and in which file it lies. Those columns go, and with them its system columns.
+DO $$
+DECLARE
+    columns text;
+BEGIN
+    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO columns
+    FROM pg_catalog.pg_attribute
+    WHERE attrelid = 'pg_catalog.pg_class'::regclass AND attnum > 0 AND attname <> ALL (ARRAY[
+        'relallfrozen', 'relallvisible', 'relfilenode', 'relfrozenxid', 'relminmxid', 'relpages', 'reltuples']);
+    REVOKE ALL ON pg_catalog.pg_class FROM PUBLIC;
+    EXECUTE 'GRANT SELECT (' || columns || ') ON pg_catalog.pg_class TO PUBLIC';
+END
+$$;
 
 -- Code written on the spot: DO blocks and functions are the application's, made by its owner.
 REVOKE USAGE ON LANGUAGE plpgsql, sql FROM PUBLIC;

@@ -14,6 +14,7 @@ WITH ours AS (
     SELECT format('function %s %s %s %s %s %s %s', oid::regprocedure, proowner::regrole, prosecdef, provolatile,
         proparallel, proconfig, md5(prosrc))
     FROM pg_proc WHERE pronamespace IN (SELECT oid FROM ours)
+        OR oid = 'information_schema._pg_char_octet_length(oid, integer)'::regprocedure
     UNION ALL
     SELECT format('column %s %s %s %s %s', attrelid::regclass, relowner::regrole, attname, atttypid::regtype, attnotnull)
     FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid

@@ -89,6 +89,13 @@ CALLS = [
     "pg_reload_conf()",
     "pg_rotate_logfile()",
     "currtid2('members', '(0,1)')",
+    "inet_server_addr()",
+    "inet_server_port()",
+    "inet_client_addr()",
+    "inet_client_port()",
+    "pg_describe_object(1260, 10, 0)",
+    "pg_identify_object(1260, 10, 0)",
+    "pg_identify_object_as_address(1260, 10, 0)",
 ]
 RELATIONS = [
     "pg_stat_activity",
@@ -120,6 +127,7 @@ RELATIONS = [
     "pg_tablespace",
     "pg_hba_file_rules",
 ]
+COUNTS = ["reltuples", "relpages", "relallvisible", "relfilenode", "relfrozenxid", "relminmxid", "xmin"]
 HARMLESS = {
     "array_sample",
     "array_shuffle",
@@ -157,6 +165,17 @@ async def test_a_tenant_cannot_call(placement: Placement, call: str) -> None:
 async def test_a_tenant_cannot_read(placement: Placement, relation: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         await ask(placement, f"SELECT * FROM {relation}")
+
+
+@pytest.mark.parametrize("column", COUNTS)
+async def test_a_tenant_does_not_learn_how_much_others_have(placement: Placement, column: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        await ask(placement, f"SELECT {column} FROM pg_class")
+
+
+async def test_a_tenant_does_not_learn_which_databases_there_are(placement: Placement) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        await ask(placement, "SELECT datname FROM pg_database")
 
 
 @pytest.mark.parametrize(
