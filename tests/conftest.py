@@ -14,7 +14,7 @@ from tests.support.postgres import (
 from tiergate.embedded import Cluster
 
 _HERE = Path(__file__).parent
-_FOLDERS = ("unit", "integration", "acceptance", "adversity")
+_FOLDERS = ("unit", "integration", "acceptance", "adversity", "attacks")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

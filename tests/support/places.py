@@ -46,6 +46,7 @@ CREATE TABLE replies (
         DEFERRABLE INITIALLY DEFERRED
 );
 """
+SMALL = ApplicationSql((("tables.sql", TABLES),))
 POOL = PoolLimits(
     default_pool_size=4,
     max_waiting=1000,
@@ -94,8 +95,10 @@ class Places:
 
 
 @asynccontextmanager
-async def open_places(server: Cluster, *, full_sql: frozenset[Tier] = frozenset()) -> AsyncIterator[Places]:
-    """Two small tables, on a fresh database that is a prepared cluster of all three tiers."""
+async def open_places(
+    server: Cluster, application: ApplicationSql = SMALL, *, full_sql: frozenset[Tier] = frozenset()
+) -> AsyncIterator[Places]:
+    """An application, on a fresh database that is a prepared cluster of all three tiers."""
     async with open_database(server) as conninfo:
         part = {key: str(value) for key, value in conninfo_to_dict(conninfo).items()}
         address = make_conninfo("", host=part["host"], port=part["port"])
@@ -112,8 +115,7 @@ async def open_places(server: Cluster, *, full_sql: frozenset[Tier] = frozenset(
             context_key=secrets.token_bytes(32),
             context_kid=1,
         )
-        provisioner = Provisioner(ApplicationSql((("tables.sql", TABLES),)), full_sql)
-        places = Places(access, provisioner, shared)
+        places = Places(access, Provisioner(application, full_sql), shared)
         for tier in Tier:
             own = shared if tier is Tier.STANDARD else None
             await places.provisioner.prepare_cluster(access, tier, Deadline.after(60), shared=own)

@@ -1,0 +1,1 @@
+"""Hostile SQL from every side. `python -m tests.attacks.report` prints what became of it."""
