@@ -83,8 +83,8 @@ async def test_a_database_that_is_not_marked_refuses_it(acme: Placement, admin: 
     "forged",
     [
         {"tenant": "another"}, {"tenant": None}, {"place": "pl_x"}, {"place": None}, {"epoch": 1},
-        {"epoch": None},
-        {"expires": 1}, {"expires": 4102444800}, {"expires": None}, {"timeout_ms": 9001}, {"timeout_ms": None},
+        {"epoch": None}, {"expires": 1}, {"expires": 4102444800}, {"expires": None},
+        {"timeout_ms": 9001}, {"timeout_ms": None},
         {"timeout_ms": 0}, {"mac": "p"}, {"mac": "p" + "0" * 64}, {"mac": "pp"},
     ],
     ids=str,
