@@ -90,4 +90,5 @@ async def run_all(server: Cluster, arm: Arm, tier: Tier) -> dict[Attack, Outcome
     async with arm.open(server, tier) as ring:
         own = await ring.strike(["SELECT count(*) FROM members"])
         assert own.last == ("40",), f"the attacker is not served: {own.text}"
+        await ring.renew()
         return {attack: await ring.judge(attack) for attack in arm.attacks(tier)}

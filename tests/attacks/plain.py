@@ -23,6 +23,7 @@ from tiergate.tenant import Tier
 
 _TENANT = "current_setting('app.tenant', true)"
 _PASSWORD = "plain"
+_LIMIT = "ALTER ROLE \"{}\" SET statement_timeout = '4s'"
 _TABLES = ("members", "projects", "tasks")
 # What few think of: keys, references and sequences over all tenants tell each what the others have.
 _CARELESS = (
@@ -66,7 +67,7 @@ async def _make_login(conninfo: str, name: str, schema: str) -> None:
         conninfo,
         f"CREATE ROLE \"{name}\" LOGIN PASSWORD '{verifier(_PASSWORD, iterations=1)}'",
         f'ALTER ROLE "{name}" SET search_path = "{schema}"',
-        f"ALTER ROLE \"{name}\" SET statement_timeout = '4s'",
+        _LIMIT.format(name),
     )
 
 
@@ -163,12 +164,14 @@ async def open_plain(
                 return repr(exc)
             return str(seen)
 
-        async def renew() -> None:
-            for service in services.values():
-                await service.renew()
-
         opened = open_ground(attacker.party, victim.party, hidden.party, ways[victim.login])
         async with opened as ground:
+
+            async def renew() -> None:
+                for service in services.values():
+                    await service.renew()
+                await ground.admin.execute(_LIMIT.format(attacker.login).encode())  # it may change its own
+
             words = {
                 "setting": "app.tenant", "forged": victim.party.tenant, "replayed": victim.party.tenant,
                 "login": victim.login, "database": database_of(victim.party.conninfo),
@@ -177,4 +180,5 @@ async def open_plain(
             try:
                 yield Ring(strike, look, ground, words, renew, is_frail=tier is not Tier.STANDARD)
             finally:
-                await renew()
+                for service in services.values():
+                    await service.renew()
