@@ -3,7 +3,7 @@
 Nothing here knows what tables there are, who asks, or what parameters are worth.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import orjson
@@ -18,6 +18,8 @@ from tiergate.tenant import Tier
 
 _REMEMBERED = 4096  # of each tier
 _LONGEST_REMEMBERED = 4096
+MOST_AT_ONCE = 4096
+"""Characters of new texts that may keep an event loop waiting: 15 ms at worst, on an idle core."""
 _PLAN_OPTIONS = frozenset(
     {"analyze", "verbose", "costs", "generic_plan", "buffers", "serialize", "wal", "timing", "summary"}
     | {"memory", "format"}
@@ -34,7 +36,7 @@ class Guard:
     def judge(self, text: str, tier: Tier) -> None:
         """Return if *text* may run on *tier*.
 
-        A long text that is new can take 100 ms, see `judge_now`; it does not hold the GIL while it is parsed.
+        A long text that is new can take 100 ms, see `judge_now`. It does not hold the GIL while it is parsed.
 
         Raises:
             StatementForbidden: Something in it is not on the list.
@@ -44,16 +46,39 @@ class Guard:
         """
         (self._remembering if len(text) <= _LONGEST_REMEMBERED else self._judge)[tier](text)
 
-    def judge_now(self, text: str, tier: Tier) -> bool:
-        """The same, but False when the text is so long that it should be judged in a thread.
+    def judge_all(self, texts: Iterable[str], tier: Tier) -> None:
+        """Return if each of *texts* may run on *tier*.
+
+        Raises:
+            StatementNotPassed: One of those above, for the first that may not.
+        """
+        for text in texts:
+            self.judge(text, tier)
+
+    def judge_now(self, texts: Sequence[str], tier: Tier) -> bool:
+        """The same, but False when they are so long together that they should be judged in a thread.
 
         Raises:
             StatementNotPassed: One of those above.
         """
-        if len(text) > _LONGEST_REMEMBERED:
+        if sum(map(len, texts)) > MOST_AT_ONCE:
             return False
-        self._remembering[tier](text)
+        self.judge_all(texts, tier)
         return True
+
+
+def parts(texts: Iterable[str]) -> Iterator[list[str]]:
+    """*texts* in order, cut so that a part is as long as is judged at once, or is one longer text."""
+    part: list[str] = []
+    length = 0
+    for text in texts:
+        if part and length + len(text) > MOST_AT_ONCE:
+            yield part
+            part, length = [], 0
+        part.append(text)
+        length += len(text)
+    if part:
+        yield part
 
 
 def _judge_by(catalog: Catalog) -> Callable[[str], None]:

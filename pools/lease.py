@@ -30,6 +30,7 @@ from tiergate.tenant import Tier
 
 _GOOD = frozenset({pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_CHUNK})
 _FATAL = pq.ExecStatus.FATAL_ERROR
+_MOST_AT_ONCE = 4096  # characters that are fenced while the event loop waits
 _COMMITTED, _RESET = frozenset({b"", b"COMMIT"}), frozenset({b"", b"RESET"})
 # What leaves nothing behind; empty when it failed.
 _TAGS = frozenset({b"", b"SELECT", b"INSERT", b"UPDATE", b"DELETE", b"MERGE", b"EXPLAIN"})
@@ -125,7 +126,7 @@ async def run(
     """
     renaming = Renaming(limits.schemas, placement.place.schema)
     reach = _reach(placement, transaction, limits)
-    fenced = [fence(statement.text, renaming, reach) for statement in transaction.statements]
+    fenced = await _fence(transaction, renaming, reach, deadline)
     fly = partial(_fly, wire, clock, placement, transaction, fenced, limits=limits, deadline=deadline)
     if any(text.is_free for text in fenced):
         wire.doubtful = True  # no reset is as sure as a close
@@ -147,6 +148,24 @@ async def run(
         await asyncio.sleep(random.uniform(0, pause_s))  # noqa: S311 - no secret: two shall not meet again
         answers = await fly()
     return _results(wire, placement, fenced, answers)
+
+
+async def _fence(
+    transaction: Transaction, renaming: Renaming, reach: Reach, deadline: Deadline
+) -> list[Fenced]:
+    """Each statement behind its fence; others have a turn after 4,096 characters, which take up to 5 ms."""
+    fenced: list[Fenced] = []
+    at_once = 0
+    for statement in transaction.statements:
+        at_once += len(statement.text)
+        if at_once > _MOST_AT_ONCE:
+            at_once = 0
+            if not deadline.left_s():
+                raise DeadlineExceeded("queue")
+            fenced.append(await asyncio.to_thread(fence, statement.text, renaming, reach))
+        else:
+            fenced.append(fence(statement.text, renaming, reach))
+    return fenced
 
 
 def _reach(placement: Placement, transaction: Transaction, limits: RequestLimits) -> Reach:

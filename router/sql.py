@@ -9,7 +9,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from guard.verdict import Guard
+from guard.verdict import Guard, parts
 from pools.errors import ContextRefused, DeadlineExceeded, ResponseTooLarge, StaleRoute
 from pools.lease import Isolation, RequestLimits, Transaction
 from pools.result import Result
@@ -218,7 +218,7 @@ class SqlDoor:
     ) -> list[Result]:
         # Nobody calls when an operator asks, for the catalogs too: there the database alone is the wall.
         if course.caller is not None and placement.tier not in self.limits.full_sql:
-            await self._judge(transaction, placement.tier)
+            await self._judge([each.text for each in transaction.statements], placement.tier, deadline)
         limits = RequestLimits(
             self.limits.statement_timeout_s[placement.tier],
             self.limits.max_response_bytes,
@@ -237,11 +237,17 @@ class SqlDoor:
             course.queue_s += lease.queue_s
             course.connect_s += lease.connect_s
 
-    async def _judge(self, transaction: Transaction, tier: Tier) -> None:
-        """Let statements pass that keep to the tier's lists; a long new one is judged off the event loop."""
-        for statement in transaction.statements:
-            if not self.guard.judge_now(statement.text, tier):
-                await asyncio.to_thread(self.guard.judge, statement.text, tier)
+    async def _judge(self, texts: list[str], tier: Tier, deadline: Deadline) -> None:
+        """Let statements pass that keep to the tier's lists; what takes long is judged off the event loop.
+
+        Part by part: threads are few and everybody's, and one who sends much stands in line again.
+        """
+        if self.guard.judge_now(texts, tier):
+            return
+        for part in parts(texts):
+            if not deadline.left_s():
+                raise DeadlineExceeded("queue")
+            await asyncio.to_thread(self.guard.judge_all, part, tier)
 
     async def _refuse(
         self, error: Exception, headers: Headers, course: Course, receive: Receive, send: Send
