@@ -52,8 +52,7 @@ class Pool:
         self._start = start
         self._emit = emit
         self._idle: deque[Wire] = deque()
-        self._queue = Queue(limits.max_tenant_inflight)
-        self._backoff = Backoff()
+        self._queue, self._backoff = Queue(limits.max_tenant_inflight), Backoff()
         self._loop = asyncio.get_running_loop()
         self.last_used = self._loop.time()
 
@@ -168,7 +167,9 @@ class Pool:
             self.give_back(wire, tenant)
 
     def _offer(self, wire: Wire) -> None:
-        if self._queue.serve(wire):
+        now = self._loop.time()
+        is_owed = self._budget.is_owed(self.grow, self.size + self.closing + 1, now - wire.opened_at)
+        if not is_owed and self._queue.serve(wire):
             self.active += 1
             self._want_no_more()
         elif self.retired:
@@ -178,7 +179,7 @@ class Pool:
         elif self._budget.is_wanted:
             self._close(wire, "evicted")
         else:
-            wire.idle_since = self.last_used = self._loop.time()
+            wire.idle_since = self.last_used = now
             self._idle.append(wire)
 
     def _serve_idle(self) -> None:
@@ -202,7 +203,7 @@ class Pool:
                 self._backoff.call_after(self.grow)
                 return
             if not self._budget.take():
-                self._budget.want(self.grow)
+                self._budget.want(self.grow, lambda: self.size + self.closing)
                 return
             self.opening += 1
             self._start(self._open(), f"dial {self.place.cluster}")

@@ -18,7 +18,7 @@ class Hungry:
     def grow(self) -> None:
         while self.needs:
             if not self.budget.take():
-                self.budget.want(self.grow)
+                self.budget.want(self.grow, lambda: self.has)
                 return
             self.needs -= 1
             self.has += 1
@@ -47,6 +47,35 @@ def test_a_permit_goes_to_the_longest_waiting() -> None:
 
     budget.give()
     assert (first.has, second.has) == (1, 1)
+
+
+def test_a_permit_goes_to_who_has_fewest() -> None:
+    budget = Budget(3, evict=nothing_rests)
+    rich, poor = Hungry(budget, needs=9), Hungry(budget)
+    rich.grow()
+    poor.grow()
+
+    budget.give()
+
+    assert (rich.has, poor.has) == (3, 1)
+
+
+def test_what_works_is_owed_to_who_has_less_once_its_turn_is_over() -> None:
+    budget = Budget(3, evict=nothing_rests)
+    rich, poor = Hungry(budget, needs=9), Hungry(budget)
+    rich.grow()
+    assert not budget.is_owed(rich.grow, 3, held_s=60)
+    poor.grow()
+
+    assert budget.is_owed(rich.grow, 3, held_s=60)
+    assert budget.is_owed(rich.grow, 1, held_s=60)
+    assert not budget.is_owed(rich.grow, 3, held_s=0)
+    poor.has = 2
+    assert not budget.is_owed(rich.grow, 3, held_s=60)
+    poor.has = 1
+    assert budget.is_owed(rich.grow, 3, held_s=60)
+    budget.ending = 1
+    assert not budget.is_owed(rich.grow, 3, held_s=60)
 
 
 def test_a_permit_passes_by_who_needs_none_any_more() -> None:
