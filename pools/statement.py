@@ -14,6 +14,7 @@ Source:
 """
 
 import re
+import sys
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
@@ -41,6 +42,7 @@ _NEVER = frozenset(
 )
 _EXPLAIN_OPTIONS = re.compile(r"\([A-Za-z0-9_, \t\n\r\f\v]*\)")
 _EXPLAIN_WORDS = frozenset({"analyze", "analyse", "verbose"})
+_ESCAPED = 'u&"'
 _BLANK = re.compile(r"(?:[ \t\n\r\f\v]+|--[^\n\r]*)*")
 _WORD = re.compile(r"[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
@@ -130,7 +132,7 @@ def fence(text: str, renaming: Renaming | None = None, reach: Reach = Reach.QUER
 def _fenced(text: str, renaming: Renaming | None, reach: Reach) -> Fenced:
     _refuse_costly(text)
     edits, is_free = _fence(text, reach)
-    if renaming is not None and any(name in text.lower() for name in renaming.written):
+    if renaming is not None and any(name in text.lower() for name in (*renaming.written, _ESCAPED)):
         edits += _rename(text, renaming)
     return Fenced(_edited(text, edits).encode(), tuple(edits), is_free)
 
@@ -222,19 +224,42 @@ def _rename(text: str, renaming: Renaming) -> list[Edit]:
     alias of that very name is taken for the schema: the statement then fails.
     """
     source = text.encode()
-    spellings = {form for name in renaming.written for form in (name.encode(), f'"{name}"'.encode())}
-    tokens = _scan(text)
-    words = [source[start:end] for start, end in tokens]
-    here = [at for at, word in enumerate(words) if not word.startswith((b"--", b"/*"))]
+    tokens = [each for each in _scan(text) if not source.startswith((b"--", b"/*"), each[0])]
+    words = [source[start:end].decode() for start, end in tokens]
     edits, bytes_before, before_this = [], 0, 0
-    for before, at, after in zip([-1, *here], here, here[1:], strict=False):
-        word = words[at] if words[at].startswith(b'"') else words[at].lower()
-        if word in spellings and words[after] == b"." and (before < 0 or words[before] != b"."):
-            start, end = tokens[at]
+    for at, (start, _) in enumerate(tokens):
+        name, last = _identifier(words, at)
+        is_first = at == 0 or words[at - 1] != "."
+        if name in renaming.written and is_first and words[last + 1 : last + 2] == ["."]:
+            end = tokens[last][1]
             before_this += len(source[bytes_before:start].decode())
             bytes_before = start
             edits.append(Edit(before_this, len(source[start:end].decode()), f'"{renaming.lives}"'))
     return edits
+
+
+def _identifier(words: list[str], at: int) -> tuple[str, int]:
+    """The name that begins at *at*, as Postgres reads it, and the place of its last word.
+
+    Source:
+        PostgreSQL 18, 4.1.1 "Identifiers and Key Words": Unicode escapes.
+    """
+    word = words[at]
+    if word.startswith('"'):
+        return word[1:-1].replace('""', '"'), at
+    if word[:3].lower() != _ESCAPED:
+        return (word.lower() if word.isascii() else word), at
+    last, escape = at, "\\"
+    if [each.lower() for each in words[at + 1 : at + 2]] == ["uescape"] and at + 2 < len(words):
+        last, escape = at + 2, words[at + 2].strip("'")
+    mark = re.escape(escape)
+    code = re.compile(rf"{mark}(?:({mark})|([0-9A-Fa-f]{{4}})|\+([0-9A-Fa-f]{{6}}))")
+    return code.sub(_decoded, word[3:-1].replace('""', '"')), last
+
+
+def _decoded(code: re.Match[str]) -> str:
+    number = int(code[2] or code[3] or "0", 16)
+    return code[1] or (chr(number) if number <= sys.maxunicode else "\0")  # which no name holds
 
 
 def _edited(text: str, edits: list[Edit]) -> str:

@@ -226,3 +226,18 @@ async def test_an_error_is_told_at_its_place_in_the_callers_text(
             case _:
                 assert text == "nope"
                 assert isinstance(told[0], StatementRefused)
+
+
+@pytest.mark.parametrize("spelt", ["public", '"public"', 'U&"public"', """U&"!0070ublic" UESCAPE '!' """])
+async def test_however_a_schema_is_spelt_the_tenants_own_is_meant(places: Places, spelt: str) -> None:
+    """With U& the name was sent as it came, and meant the database's own schema of that name."""
+    placement = await places.create(Tier.PREMIUM)
+    table = f"elsewhere_{placement.place.schema}"
+    with psycopg.connect(places.admin(placement.place), autocommit=True) as admin:
+        admin.execute(f"CREATE TABLE public.{table} (); GRANT SELECT ON public.{table} TO PUBLIC".encode())
+        async with open_pools() as switchboard:
+            with pytest.raises(StatementFailed) as failed:
+                await run(switchboard, placement, f"TABLE {spelt}.{table}")
+            await run(switchboard, placement, f"TABLE {spelt}.notes")
+
+    assert failed.value.error.code == "42P01"

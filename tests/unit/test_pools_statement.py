@@ -198,6 +198,13 @@ APP = Renaming(frozenset({"public", "app"}), "pl_x")
         ("(SELECT a.public.b, public, publicly.x)", "(SELECT a.public.b, public, publicly.x)"),
         ('(SELECT "Public".x, "PUBLIC".y)', '(SELECT "Public".x, "PUBLIC".y)'),
         ("(SELECT 'é', public.\N{SLICE OF PIZZA})", "(SELECT 'é', \"pl_x\".\N{SLICE OF PIZZA})"),
+        ('(SELECT U&"public".a, u&"\\0061p\\+000070".b)', '(SELECT "pl_x".a, "pl_x".b)'),
+        ("""(TABLE U&"publi!0063" /**/ UESCAPE '!' .a)""", '(TABLE "pl_x" .a)'),
+        ("""(SELECT 'U&"public".a', a.U&"public".b, U&"x".c)""",) * 2,
+        (
+            '(SELECT U&"\\+ffffffpublic".a, U&"pub".x, PUBLIC.Y)',
+            '(SELECT U&"\\+ffffffpublic".a, U&"pub".x, "pl_x".Y)',
+        ),
         ("(SELECT 'unterminated public.x", "(SELECT 'unterminated public.x"),
     ],
 )
