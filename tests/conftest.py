@@ -1,5 +1,6 @@
 """Fixtures that every folder of the suite may use. Servers are started when a test first asks."""
 
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from tiergate.embedded import Cluster
 
 _HERE = Path(__file__).parent
 _FOLDERS = ("unit", "integration", "acceptance", "adversity", "attacks")
+
+
+def pytest_configure() -> None:
+    """Let the programs under test hear Ctrl-C, also where the suite runs in a shell's background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -396,7 +396,7 @@ async def test_the_audit_is_followed(operator: Operator) -> None:
         assert entry["act"] == "gateway.reload"
     following.send_signal(signal.SIGINT)
 
-    assert await following.wait() == 0
+    assert await asyncio.wait_for(following.wait(), 20) == 0
 
 
 async def test_the_version_is_told(operator: Operator) -> None:
