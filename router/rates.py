@@ -47,9 +47,11 @@ class Rates:
         if rate is None:
             return
         each_s = 1 / rate.requests_per_s
-        whole_at = max(self._whole_at.get(tenant, now_s), now_s)
+        # Never more than a burst ahead, but where the tenant or its tier had another rate until now.
+        whole_at = min(max(self._whole_at.get(tenant, now_s), now_s), now_s + rate.burst * each_s)
         too_soon_s = whole_at - now_s - (rate.burst - 1) * each_s
         if too_soon_s > 0:
+            self._whole_at[tenant] = whole_at
             raise RateLimited(tenant, too_soon_s)
         self._whole_at[tenant] = whole_at + each_s
         if len(self._whole_at) > self._sweep_beyond:

@@ -80,3 +80,16 @@ def test_never_more_than_the_burst_and_the_rate_pass(gaps: list[float], per_s: f
         for last in range(first, len(told)):
             most = burst + (told[last] - told[first]) * per_s
             assert last - first + 1 <= most + 1e-6
+
+
+def test_a_higher_rate_holds_at_once_for_who_had_used_up_a_lower_one() -> None:
+    """Who had taken a burst of 100 at one a minute was refused for 100 minutes, whatever the new rate."""
+    rates = Rates({Tier.STANDARD: Rate(1 / 60, 100), Tier.PREMIUM: Rate(10, 10)})
+    for _ in range(100):
+        rates.take(ACME, Tier.STANDARD, 0)
+
+    with pytest.raises(RateLimited):
+        rates.take(ACME, Tier.PREMIUM, 0)
+    rates.take(ACME, Tier.PREMIUM, 0.15)
+    with pytest.raises(RateLimited):
+        rates.take(ACME, Tier.PREMIUM, 0.15)
