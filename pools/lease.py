@@ -128,14 +128,16 @@ async def run(
     reach = _reach(placement, transaction, limits)
     fenced = await _fence(transaction, renaming, reach, deadline)
     fly = partial(_fly, wire, clock, placement, transaction, fenced, limits=limits, deadline=deadline)
-    if any(text.is_free for text in fenced):
+    # A function of the tenant's own may PREPARE something else under the name of our BEGIN READ ONLY.
+    is_exposed = limits.full_sql and transaction.read_only
+    if is_exposed or any(text.is_free for text in fenced):
         wire.doubtful = True  # no reset is as sure as a close
     answers = await fly()
     if _is_out_of_time(answers):
         await wire.roll_back(until=deadline.at_s)
         await clock.read(wire, until=deadline.at_s)
         answers = await fly(life_s=LONGEST_LIFE_S)
-    if _is_stale(wire, fenced, answers):
+    if not is_exposed and _is_stale(wire, fenced, answers):
         for text in fenced:  # the first stale plan has kept us from seeing the others
             wire.forget(text.sql)
         await wire.roll_back(until=deadline.at_s)

@@ -1,6 +1,7 @@
 """Where all of SQL is let through, the schema or the database is the wall, and the connection is closed."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from fleet.application import ApplicationSql, _run_files
 from fleet.own import own_schema
 from fleet.provision import Provisioner
-from pools.errors import StatementFailed, StatementRefused
+from pools.errors import DatabaseUnavailable, StatementFailed, StatementRefused
 from pools.statement import Statement
 from registry.placement import Placement
 from tests.support.places import (
@@ -123,6 +124,24 @@ async def test_who_may_only_read_gets_none_of_it(placement: Placement) -> None:
     async with open_pools() as switchboard:
         with pytest.raises(StatementRefused):
             await run(switchboard, placement, "CREATE TABLE mine ()", read_only=True, full_sql=True)
+
+
+async def test_who_may_only_read_leaves_nothing_that_would_let_it_write(placement: Placement) -> None:
+    """Another statement, prepared under the name of BEGIN READ ONLY, let the next request write."""
+    async with open_pools(pool_limits(ONE)) as switchboard:
+        await run(
+            switchboard, placement, "CREATE TABLE mine ()",
+            "CREATE FUNCTION act(it text) RETURNS text LANGUAGE plpgsql"
+            " AS $$BEGIN EXECUTE it; RETURN 1; END$$",
+            full_sql=True,
+        )  # fmt: skip
+        for number in range(1, 8):
+            swap = f"SELECT act('DEALLOCATE tg{number}'), act('PREPARE tg{number} AS SELECT 1')"
+            for text in ("SELECT 1", "SELECT 1", swap, "INSERT INTO mine DEFAULT VALUES"):
+                with suppress(StatementFailed, DatabaseUnavailable):
+                    await run(switchboard, placement, text, read_only=True, full_sql=True)
+
+        assert await value(switchboard, placement, "SELECT count(*) FROM mine") == "0"
 
 
 async def test_tenants_who_share_tables_get_none_of_it(places: Places) -> None:
