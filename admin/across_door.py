@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from admin.across import Across, Asked, Begun
-from admin.errors import AcrossClosed, AcrossKeyNeeded, NotAdmitted
+from admin.errors import AcrossClosed, AcrossKeyNeeded, AcrossNotAdmitted
 from admin.gate import Key, actor_of, read_limited
 from admin.leaving import unless_gone
 from admin.shapes import AcrossAll, read_body
@@ -38,7 +38,7 @@ class AcrossDoor:
         """`POST /read-across-all-tenants`."""
         if self._key is None or not self._key.is_shown(request.headers):
             if not self._admin_key.is_shown(request.headers):
-                raise NotAdmitted
+                raise AcrossNotAdmitted
             refused: TiergateError = AcrossClosed() if self._key is None else AcrossKeyNeeded()
             await self._across().refuse(refused, actor=actor_of(request))
         said = read_body(AcrossAll, await read_limited(request))

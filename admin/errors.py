@@ -17,6 +17,18 @@ class NotAdmitted(TiergateError):
         super().__init__("the admin key is missing or wrong")
 
 
+class AcrossNotAdmitted(NotAdmitted):
+    """The request carries neither the key across tenants nor the admin key."""
+
+    advice = (
+        "Send the value of admin.cross_tenant_key (for the command: --key-file or "
+        "TIERGATE_CROSS_TENANT_KEY). The gateway knows it from its next start on."
+    )
+
+    def __init__(self) -> None:
+        TiergateError.__init__(self, "the key across tenants is wrong, or not set here")
+
+
 class AcrossClosed(TiergateError):
     """There is no door across tenants."""
 
@@ -86,7 +98,10 @@ class KeyInUse(TiergateError):
 
     code = "key-in-use"
     retryable = True
-    advice = "Wait that long; or retire it at once, if gateways that cannot reach the registry may fail."
+    advice = (
+        "Wait that long; or retire it at once (`--at-once`), "
+        "if gateways that cannot reach the registry may fail."
+    )
 
     def __init__(self, cluster: str, database: str, left_s: float) -> None:
         super().__init__(

@@ -7,6 +7,7 @@ from admin.answers import JsonAnswer
 from admin.errors import (
     AcrossClosed,
     AcrossKeyNeeded,
+    AcrossNotAdmitted,
     BodyInvalid,
     BodyTooLarge,
     BodyTooSlow,
@@ -23,6 +24,7 @@ from verify.errors import VerifyRunning
 
 _STATUS: dict[type[TiergateError], int] = {
     NotAdmitted: 401,
+    AcrossNotAdmitted: 401,
     AcrossClosed: 404,
     AcrossKeyNeeded: 403,
     NoSuchRoute: 404,

@@ -207,7 +207,11 @@ def _said(kind: str, message: str) -> str:
         case "missing":
             return "is missing"
         case _:
-            return message.removeprefix("Value error, ").replace("Input should", "should")
+            return (
+                message.removeprefix("Value error, ")
+                .replace("Input should", "should")
+                .replace("Value should", "should")
+            )
 
 
 def cluster_json(cluster: Cluster) -> Json:

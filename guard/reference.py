@@ -6,7 +6,7 @@ Run as `python -m guard.reference`; the page goes to standard output.
 
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from guard.lists import Extension, allowed, dangerous, extensions
 
@@ -64,7 +64,8 @@ Lists are not limited but by bytes and tokens: 2,000 rows of two parameters, or 
 _ADD = """For each tier, under `guard.tiers` in the [settings](settings.md): `functions`, `types` and `operators` by name, and
 `extensions`, each of which stands for the names below. What is not below can be added name by name.
 """
-_NEVER = """A star stands for any letters. Such a setting is refused when the gateway starts and when it reloads.
+_NEVER = """A star stands for any letters. Such a setting is refused when the gateway starts and when it reloads. What each does,
+or why, stands before the names.
 """
 
 
@@ -87,16 +88,16 @@ def page() -> str:
         _items((f"`{name}`", _brought(each)) for name, each in extensions().items()),
         "\n## What cannot be added\n",
         _NEVER,
-        _items(
-            (
-                f"{kind} of which each {reason}",
-                _code(pattern for pattern, why in patterns.items() if why == reason),
-            )
-            for kind, patterns in kinds.items()
-            for reason in dict.fromkeys(patterns.values())
-        ),
+        "\n".join(f"### {kind.capitalize()}\n\n{_feared(patterns)}\n" for kind, patterns in kinds.items()),
     ]
-    return "\n".join(parts) + "\n"
+    return "\n".join(parts)
+
+
+def _feared(patterns: Mapping[str, str]) -> str:
+    return _items(
+        (reason, _code(pattern for pattern, why in patterns.items() if why == reason))
+        for reason in dict.fromkeys(patterns.values())
+    )
 
 
 def _brought(extension: Extension) -> str:

@@ -1,8 +1,11 @@
 """What the settings mean for the guard: the lists of each tier, with what the operator adds."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from config.errors import Mistake, SettingsInvalid
 from config.settings import Settings, TierGuard
-from guard.additions import AdditionDangerous, Additions, AdditionUnreadable
+from guard.additions import AdditionDangerous, Additions, AdditionUnreadable, checked
 from guard.catalog import Catalog, catalog
 from guard.verdict import Guard
 from tiergate.limits import schemas
@@ -20,14 +23,23 @@ def guard_of(settings: Settings) -> Guard:
     catalogs: dict[Tier, Catalog] = {}
     mistakes: list[Mistake] = []
     for tier, added in settings.guard.tiers.items():
-        try:
+        if found := list(_mistakes(tier, added)):
+            mistakes += found
+        else:
             catalogs[tier] = _catalog(settings, tier, added)
-        except (AdditionDangerous, AdditionUnreadable) as exc:
-            listed = next((each for each in _LISTS if exc.name in getattr(added, each)), "functions")
-            mistakes.append(Mistake(f"guard.tiers.{tier}.{listed}", f'"{exc.name}"', f"take it out: {exc}"))
     if mistakes:
         raise SettingsInvalid(mistakes)
     return Guard(catalogs)
+
+
+def _mistakes(tier: Tier, added: TierGuard) -> Iterator[Mistake]:
+    """Every name that cannot be added; each is looked at alone, since the first one found ends a look."""
+    for listed in _LISTS:
+        for name in getattr(added, listed):
+            try:
+                checked(replace(Additions(), **{listed: frozenset({name})}))
+            except (AdditionDangerous, AdditionUnreadable) as exc:
+                yield Mistake(f"guard.tiers.{tier}.{listed}", f'"{name}"', f"take it out: {exc}")
 
 
 def _catalog(settings: Settings, tier: Tier, added: TierGuard) -> Catalog:

@@ -34,7 +34,9 @@ class Door:
 async def run_directly(
     server: str, place: Place, database: str, statements: Sequence[str]
 ) -> list[tuple[object, ...]]:
-    """Log in to *database* as *place*'s login, run statements one by one, give the last one's rows.
+    """Log in to *database* as *place*'s login, run statements in one transaction, give the last one's rows.
+
+    It is rolled back, always: what succeeds here must not stay.
 
     Raises:
         psycopg.Error: The server refused the login or a statement.
@@ -43,9 +45,10 @@ async def run_directly(
         server, user=place.login, password=place.password, dbname=database,
         connect_timeout=int(_STATEMENT_S), application_name="tiergate verify",
     )  # fmt: skip
-    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+    async with await psycopg.AsyncConnection.connect(conninfo) as connection:
         rows: list[tuple[object, ...]] = []
         for statement in statements:
             cursor = await connection.execute(statement.encode())
             rows = await cursor.fetchall() if cursor.description else []
+        await connection.rollback()  # on an error psycopg does it
         return rows

@@ -56,9 +56,12 @@ row, and the row stays as it was.
   all of SQL it is not asked.
 - **login**: straight to the server with the tenant's own login, without gateway or fence.
 
+What is tried does no harm if it succeeds: it changes rows of these two alone, and what is tried with a
+login is rolled back.
+
 `{table}`, `{columns}`, `{values}` and `{one}` stand for the table, the row and a column of it; `{victim}`,
-`{place}`, `{schema}`, `{database}` for the other tenant and where it lives; `{own}` for one's own schema,
-`{zeros}` for 64 zeros. Results have the code `escape` and this name.
+`{place}`, `{schema}`, `{database}` for the other tenant and where it lives; `{both}` for the names of the
+two; `{own}` for one's own schema, `{zeros}` for 64 zeros. Results have the code `escape` and this name.
 """
 _MUST = {Must.REFUSED: "refused", Must.NOTHING: "empty", Must.RUNS: "done, as if the other had no row"}
 

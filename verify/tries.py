@@ -108,14 +108,16 @@ class Duel:
         return {
             "table": canary.table, "columns": ", ".join(canary.columns), "values": ", ".join(canary.values),
             "one": canary.columns[0], "victim": victim.tenant, "place": victim.place.id,
+            "both": f"'{victim.tenant}', '{self.attacker.tenant}'",
             "schema": quote_identifier(victim.place.schema), "database": victim.place.database,
             "own": quote_identifier(self.attacker.place.schema), "zeros": "0" * 64,
         }  # fmt: skip
 
 
 async def look(door: Door, victim: Placement, canary: Canary) -> Rows:
-    """What the victim sees in the canary's table."""
-    [seen] = await door.run(victim, Statement(f"SELECT t::text FROM {canary.table} AS t ORDER BY 1"))  # noqa: S608 - quoted
+    """What the victim sees of its own in the canary's table."""
+    text = f"SELECT t::text FROM {canary.table} AS t WHERE tenant_id = '{victim.tenant}' ORDER BY 1"  # noqa: S608 - quoted
+    [seen] = await door.run(victim, Statement(text))
     return seen.rows
 
 
@@ -126,14 +128,22 @@ def _judge(escape: Escape, outcome: Outcome, mark: str) -> Iterator[str]:
     match escape.must:
         case Must.REFUSED if code is None:
             yield "it ran"
-        case Must.REFUSED if code not in (escape.codes or _REFUSALS):
-            yield f"it failed with {code}, not for want of the right: {outcome.said[0]}"
+        case Must.REFUSED if code is not None and code not in (escape.codes or _REFUSALS):
+            yield f"it failed with {_condition(code)}, not for want of the right"
         case Must.NOTHING if code is None and not set(outcome.said) <= _NOTHING:
             yield "it gave something"
         case Must.NOTHING | Must.RUNS if code is not None:
-            yield f"it failed with {code}: {outcome.said[0]}"
+            yield f"it failed with {_condition(code)}"
         case _:
             pass
+
+
+def _condition(code: str) -> str:
+    """The code and its name. Never the message: where a rule is gone it may quote anybody's row."""
+    try:
+        return f"{code} ({psycopg.errors.lookup(code).__name__})"
+    except KeyError:
+        return code
 
 
 def _filled(text: str, names: Mapping[str, str]) -> str:

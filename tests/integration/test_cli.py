@@ -156,6 +156,7 @@ async def test_context_keys_are_replaced_in_two_steps(operator: Operator) -> Non
     rotated = await operator.run("keys", "rotate-context")
     again = await operator.run("keys", "rotate-context", "--cluster", "premium-1")
     early = await operator.run("keys", "rotate-context", "--retire")
+    half_said = await operator.run("keys", "rotate-context", "--at-once")
     listed = await operator.run("keys", "list", "--json")
     retired = await operator.run("keys", "rotate-context", "--retire", "--at-once", "--json")
     nothing = await operator.run("keys", "rotate-context", "--retire")
@@ -167,6 +168,8 @@ async def test_context_keys_are_replaced_in_two_steps(operator: Operator) -> Non
     assert (again.code, again.out.count("key 2 signs already, key 1 waits to be retired")) == (0, 1)
     assert (early.code, early.out.count("key 1 is kept for another 7")) == (1, 3)
     assert "a gateway may use the old key" in early.err
+    assert (half_said.code, half_said.out) == (2, "")
+    assert "--at-once goes with --retire" in half_said.err
     assert {(each["kid"], each["retiring"]) for each in listed.json()["context_keys"]} == {(2, 1)}
     assert {(each["kid"], each["retiring"]) for each in retired.json()["context_keys"]} == {(2, None)}
     assert (nothing.code, nothing.out.count("key 2 signs, and no other is known")) == (0, 3)

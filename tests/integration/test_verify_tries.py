@@ -136,7 +136,7 @@ async def test_where_the_tier_may_run_all_of_sql_it_still_holds(
         (
             "ALTER TABLE app.members DISABLE ROW LEVEL SECURITY",
             "ALTER TABLE app.members ENABLE ROW LEVEL SECURITY",
-            {"read-all", "count", "update-others", "insert-for-another", "error-shows-value"},
+            {"read-all", "count", "update-others", "delete-both", "insert-for-another", "error-shows-value"},
         ),
         (
             "GRANT EXECUTE ON FUNCTION pg_advisory_xact_lock(bigint), pg_sleep(float8) TO PUBLIC",
@@ -172,6 +172,35 @@ async def test_an_escape_that_is_open_succeeds_and_is_named(
 
     assert caught <= set(names(told))
     assert await ours(world) == []
+
+
+async def test_where_escapes_succeed_no_other_tenant_loses_a_row_and_none_is_shown(
+    installed: dict[Tier, Place], world: World, verification: Verification
+) -> None:
+    """Where policies were gone, verifying deleted every tenant's rows, and a message quoted one of them."""
+    place = installed[Tier.STANDARD]
+    conninfo = admin(world, place)
+    await run_sql(
+        conninfo,
+        "ALTER TABLE app.members DISABLE ROW LEVEL SECURITY;"
+        "GRANT UPDATE (tenant_id) ON app.members TO tiergate_app;"
+        "GRANT TRUNCATE ON app.members TO tiergate_gate; GRANT USAGE ON SCHEMA app TO tiergate_gate",
+    )
+    rows = "SELECT string_agg(t::text, chr(10) ORDER BY t::text) FROM app.members AS t"
+    before = await run_sql(conninfo, rows)
+
+    told = await look(verification, Asked(cluster="standard-1"))
+    after = await run_sql(conninfo, rows)
+    await run_sql(
+        conninfo,
+        "ALTER TABLE app.members ENABLE ROW LEVEL SECURITY;"
+        "REVOKE UPDATE (tenant_id) ON app.members FROM tiergate_app;"
+        "REVOKE TRUNCATE ON app.members FROM tiergate_gate; REVOKE USAGE ON SCHEMA app FROM tiergate_gate",
+    )
+
+    assert {"delete-both", "give-row-away", "login-truncates"} <= names(told).keys()
+    assert after == before
+    assert "a@b.example" not in str(names(told))
 
 
 async def test_a_guard_that_lets_an_escape_pass_is_named(installed: dict[Tier, Place], world: World) -> None:

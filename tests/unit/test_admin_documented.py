@@ -37,6 +37,7 @@ def test_every_route_is_explained(route: str) -> None:
 def test_each_error_of_the_admin_port_has_a_status_of_its_own_kind() -> None:
     made: list[tuple[TiergateError, int]] = [
         (errors.NotAdmitted(), 401),
+        (errors.AcrossNotAdmitted(), 401),
         (errors.AcrossKeyNeeded(), 403),
         (errors.AcrossClosed(), 404),
         (errors.NoSuchRoute("GET", "/x"), 404),

@@ -1,12 +1,13 @@
 """What `tiergate check` tries: the configuration, the registry, and each cluster."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from config.document import read_document
 from config.errors import SettingsInvalid
 from config.load import load
 from config.settings import Settings
@@ -30,14 +31,16 @@ _MOST_AT_ONCE = 16
 
 def find_mistakes(path: Path | None) -> tuple[Settings | None, list[Row]]:
     """The settings, or every mistake in them."""
+    lines: Mapping[str, int] = {}
     try:
         settings = load(path)
+        lines = read_document(path).lines if path is not None else {}
         guard_of(settings)
     except SettingsInvalid as error:
         return None, [
             {
                 "setting": mistake.path,
-                "line": mistake.line,
+                "line": mistake.line or lines.get(mistake.path),
                 "found": mistake.found,
                 "instead": mistake.instead,
             }

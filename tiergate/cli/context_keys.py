@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from tiergate.cli.admin import Admin, find_address, open_admin
-from tiergate.cli.errors import AdminRefused
+from tiergate.cli.errors import AdminRefused, BadInput
 from tiergate.cli.options import AdminKey, AdminUrl, AsJson
 from tiergate.cli.output import print_json, print_rows, say
 
@@ -55,9 +55,18 @@ def rotate_context(
 ) -> None:
     """Replace the keys that sign contexts, without an interruption, in two steps.
 
-    First every database learns a new key, and gateways sign with it. Once no gateway can use the old
-    one any more, --retire has databases refuse it. Either goes on where it was when it is run again.
+    First every database learns a new key, and gateways sign with it.
+
+    Once no gateway can use the old one any more, --retire has databases refuse it.
+
+    Either goes on where it was when it is run again.
     """
+    if at_once and not retire:
+        raise BadInput(
+            "--at-once goes with --retire",
+            "For a key that has leaked: tiergate keys rotate-context, then tiergate keys rotate-context"
+            " --retire --at-once.",
+        )
     done: list[dict[str, object]] = []
     in_use: AdminRefused | None = None
     with open_admin(find_address(admin, key)) as api:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
+from itertools import zip_longest
 from typing import Annotated, Any
 
 import typer
@@ -53,9 +54,11 @@ def verify(
 ) -> None:
     """Check that a live installation keeps its tenants apart; nothing of theirs is changed.
 
-    Looks at roles, grants, policies, keys and functions on every cluster, then tries known escapes
-    between two tenants of its own, which it makes and removes. Leaves with 0 when all is well, with
-    1 when it found mistakes, and with 2 when it could not run.
+    Looks at roles, grants, policies, keys and functions on every cluster.
+
+    Then tries known escapes between two tenants of its own, which it makes and removes.
+
+    Leaves with 0 when all is well, with 1 when it found mistakes, and with 2 when it could not run.
     """
     body = {"tenant": tenant, "place": place, "cluster": cluster, "tries": not look_only}
     try:
@@ -115,8 +118,10 @@ def _show(checks: list[Line], ended: Line) -> None:
     console.print(table)
     for where, lines in _by_place([line for line in checks if line["findings"]]).items():
         console.print(Text(f"\n{where}", "bold"))
-        for line in lines:
-            _show_findings(line, style[line["outcome"]])
+        for line, following in zip_longest(lines, lines[1:]):
+            # Many escapes succeed for one reason: what to do is said once, below the last of them.
+            is_last = following is None or following["advice"] != line["advice"]
+            _show_findings(line, style[line["outcome"]], with_advice=is_last)
     say(
         f"\n{ended['checks']} checks in {ended['took_s']:.1f} s: "
         + (f"{ended['failed']} FAILED" if ended["failed"] else "all well")
@@ -124,7 +129,7 @@ def _show(checks: list[Line], ended: Line) -> None:
     )
 
 
-def _show_findings(line: Line, style: str) -> None:
+def _show_findings(line: Line, style: str, *, with_advice: bool) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     console = new_console()
@@ -132,7 +137,8 @@ def _show_findings(line: Line, style: str) -> None:
     for finding in line["findings"]:
         said = f"  {shown(finding['what'])}: {shown(finding['detail'])}"
         console.print(Text.assemble((f"  {line['outcome']:<8}", style), (name, "bold"), said), soft_wrap=True)
-    console.print(Text.assemble(("  next:   ", "dim"), shown(line["advice"])), soft_wrap=True)
+    if with_advice:
+        console.print(Text.assemble(("  next:   ", "dim"), shown(line["advice"])), soft_wrap=True)
 
 
 def _by_place(checks: list[Line]) -> dict[str, list[Line]]:

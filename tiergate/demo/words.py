@@ -72,7 +72,7 @@ def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _node(url: str, connection_string: str) -> str:
-    query = "SELECT number, title, minutes FROM tasks ORDER BY number LIMIT 3"
+    query = "SELECT number, title, minutes FROM tasks ORDER BY minutes DESC, number LIMIT 3"
     return (
         'import { neon, neonConfig } from "@neondatabase/serverless"; '
         f'neonConfig.fetchEndpoint = "{url}/sql"; '
