@@ -151,7 +151,7 @@ async def test_the_server_is_ready_for_logical_decoding_and_speaks_utf8(folder: 
         locale = "SELECT datcollate FROM pg_database WHERE datname = 'template1'"
 
         assert await run_sql(cluster.conninfo(), query) == [
-            ("logical", "10", "UTF8", "scram-sha-256"),
+            ("logical", "0", "UTF8", "scram-sha-256"),
         ]
         assert await run_sql(cluster.conninfo(), locale) == [("C.UTF-8",)]
 

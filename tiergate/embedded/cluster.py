@@ -22,7 +22,7 @@ _PORT_TRIES = 8
 _INIT_S = 120.0
 _START_S = 60.0  # a server that was killed first recovers
 _STOP_S = 15.0
-_DEFAULTS = {"wal_level": "logical", "max_prepared_transactions": "10", "shared_buffers": "32MB"}
+_DEFAULTS = {"wal_level": "logical", "shared_buffers": "32MB"}
 
 
 class Cluster:
