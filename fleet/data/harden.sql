@@ -97,12 +97,18 @@ DO $$
 DECLARE
     columns text;
 BEGIN
-    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO columns
+    SELECT string_agg(format('pg_class.%I', attname), ', ') INTO columns
     FROM pg_catalog.pg_attribute
-    WHERE attrelid = 'pg_catalog.pg_class'::regclass AND attnum > 0 AND attname <> ALL (ARRAY[
-        'relallfrozen', 'relallvisible', 'relfilenode', 'relfrozenxid', 'relminmxid', 'relpages', 'reltuples']);
-    REVOKE ALL ON pg_catalog.pg_class FROM PUBLIC;
-    EXECUTE 'GRANT SELECT (' || columns || ') ON pg_catalog.pg_class TO PUBLIC';
+    WHERE attrelid = 'pg_catalog.pg_class'::regclass AND (attnum < 0 OR attname = ANY (ARRAY[
+        'relallfrozen', 'relallvisible', 'relfilenode', 'relfrozenxid', 'relminmxid', 'relpages', 'reltuples']))
+        AND has_column_privilege('public', attrelid, attnum, 'SELECT');
+    IF columns IS NOT NULL THEN
+        REVOKE ALL ON pg_catalog.pg_class FROM PUBLIC;
+        EXECUTE (SELECT 'GRANT SELECT (' || string_agg(quote_ident(attname), ', ') || ') ON pg_catalog.pg_class TO PUBLIC'
+            FROM pg_catalog.pg_attribute
+            WHERE attrelid = 'pg_catalog.pg_class'::regclass AND attnum > 0 AND attname <> ALL (ARRAY[
+                'relallfrozen', 'relallvisible', 'relfilenode', 'relfrozenxid', 'relminmxid', 'relpages', 'reltuples']));
+    END IF;
 END
 $$;
 

@@ -19,6 +19,7 @@ from tiergate.tenant import Tier
 LISTS = catalog(Additions(), schemas=frozenset({"public", "app"}), explain=False)
 GUARD = Guard({Tier.STANDARD: LISTS})
 FOREVER = None
+OWN_SCHEMAS = (["public"], ["app"])
 SYSTEM_COLUMNS = {"ctid", "xmin", "tableoid"}
 # None of them is harmless after a dot, either.
 FORBIDDEN = (
@@ -89,7 +90,10 @@ def named(node: Any) -> Iterator[str]:  # protobuf's messages come without types
             if hasattr(each, "ListFields"):
                 yield from named(each)
         if field.name in {"funcname", "names", "indirection"}:
-            yield from _strings(held)
+            strings = list(_strings(held))
+            # The application may have given a type of its own any name.
+            if field.name != "names" or strings[:-1] not in OWN_SCHEMAS:
+                yield from strings
         elif field.name == "fields":
             alone = len(held) == 1
             yield from (name for name in _strings(held[not alone :]) if not alone or name in SYSTEM_COLUMNS)

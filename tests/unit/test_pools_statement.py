@@ -230,11 +230,14 @@ def test_a_text_too_long_to_be_searched_is_refused_only_where_it_names_the_schem
 
 def test_renaming_takes_time_in_proportion_to_the_text() -> None:
     """Each place was found by reading all that stands before it."""
-    began = time.perf_counter()
-    fenced = fence("(SELECT '" + "é" * 20_000 + "'" + ", app.a" * 6_000 + ")", APP)
 
-    assert fenced.sql.count(b'"pl_x"') == 6_000
-    assert time.perf_counter() - began < 2
+    def took_s(names: int) -> float:
+        text = "(SELECT '" + "é" * 20_000 + "'" + ", app.a" * names + ")"
+        began = time.perf_counter()
+        assert fence(text, APP).sql.count(b'"pl_x"') == names
+        return time.perf_counter() - began
+
+    assert min(took_s(6_000) for _ in range(3)) < 10 * min(took_s(1_500) for _ in range(3))
 
 
 @pytest.mark.parametrize(
