@@ -21,6 +21,7 @@ Check = Callable[[Node], Forbidden | None]
 
 _BUILT_IN = "pg_catalog"
 _SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
+_WHO = ("tiergate", "tenant")  # says who asks; columns have it for their default
 _SETTING = "current_setting"
 _RESERVED = "pg_"
 # Their functions take one argument, or will: nothing that is called like this follows a dot.
@@ -76,6 +77,8 @@ class _Names:
         catalog, (schema, name) = self._catalog, _split(node["funcname"])
         if schema in catalog.own_schemas:
             return None if name in catalog.own_functions else Forbidden("the function", name)
+        if (schema, name) == _WHO:
+            return None
         if schema not in ("", _BUILT_IN):
             return Forbidden("the schema", schema)
         # A type's name may be called, too: date('2030-01-01').

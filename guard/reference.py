@@ -41,7 +41,7 @@ refused, too.
 - **Columns**: all but the system's (`ctid`, `xmin`, `xmax`, `cmin`, `cmax`, `tableoid`). After a dot, names of built-in
   functions that are not listed below are refused: `a.f` calls `f(a)` when there is no such column.
 - **Functions**: those listed below, without a schema or with `pg_catalog`, and those that the operator adds, without a
-  schema or with the application's.
+  schema or with the application's; and `tiergate.tenant()`, which says who asks.
 - **Types**: those listed below, without a schema or with `pg_catalog`; those that the operator adds; and all types of the
   application's schema when they are written with it, as in `$1::public.mood`. Arrays of each.
 - **Operators**: those listed below, and those that the operator adds.

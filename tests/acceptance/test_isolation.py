@@ -228,7 +228,7 @@ FORBIDDEN = [
     "SELECT current_setting('tiergate.context', true)",
     "SELECT current_setting('tiergate.' || 'context')",
     "SELECT ('tiergate.context'::text).current_setting",
-    "SELECT tiergate.tenant()",
+    "SELECT tiergate.secret()",
     "SELECT current_user, session_user, system_user, current_database()",
     "SELECT * FROM pg_settings",
     "SELECT * FROM pg_class",
@@ -348,6 +348,7 @@ OWN_ROWS_ONLY = [
     "SELECT 1 / (CASE WHEN tenant_id = 'VICTIM' THEN 0 ELSE 1 END) FROM members",
     "SELECT name FROM members WHERE name::int > 0",
     "SELECT name FROM members WHERE (email || name)::jsonb IS NOT NULL",
+    "SELECT tiergate.tenant()",
     "SELECT * FROM tiergate_q",
 ]
 
