@@ -240,6 +240,8 @@ async def unchained(store: Store, database: str) -> None:
         f"ALTER TABLE {AUDIT} DROP previous, DROP digest, ALTER id ADD GENERATED ALWAYS AS IDENTITY",
         f"DROP TRIGGER append_only ON {AUDIT}",
         "DROP FUNCTION tiergate_registry.audit_refuse, tiergate_registry.audit_head",
+        "ALTER TABLE tiergate_registry.cluster DROP pgbouncer, DROP pgbouncer_prepares",
+        "ALTER TABLE tiergate_registry.data_database DROP context_retiring, DROP context_since",
         "UPDATE tiergate_registry.revision SET version_num = '0002'",
     )
 
