@@ -34,7 +34,8 @@ async def test_attacks_succeed_against_tables_as_they_are_usually_made(server: C
     won = {attack.id for attack, outcome in outcomes.items() if outcome.verdict is not Verdict.CONTAINED}
 
     missed = set(winners(tier)) - won
-    assert len(missed) <= len(winners(tier)) // 20, missed  # a few need luck: that a victim is at work just then
+    # A few need luck: that a victim is at work just then.
+    assert len(missed) <= len(winners(tier)) // 20, missed
     assert len(winners(tier)) > 10
 
 
