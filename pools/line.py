@@ -14,6 +14,7 @@ import struct
 import termios
 from collections.abc import Callable
 
+_HELD_READY = 128 * 1024
 # struct tcp_info, linux/tcp.h: tcpi_bytes_received stands behind 128 bytes, since Linux 4.1.
 _TCP_INFO = struct.Struct("=128xQ")
 
@@ -26,6 +27,9 @@ class Line:
         self._loop = asyncio.get_running_loop()
         self._socket = socket.socket(fileno=os.dup(descriptor))
         self._socket.setblocking(False)  # noqa: FBT003 - the socket's own way
+        # libpq reads as long as there is something to read. The less the kernel holds ready, the sooner
+        # there is nothing for a moment, and we can look how much came in.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _HELD_READY)
         self._tells = self._can_tell()
         self._is_writing = False
         self._arrived = self._left = self._start = 0
