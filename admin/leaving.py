@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from starlette.requests import Request
+from starlette.types import Receive
 
 from tiergate.errors import TiergateError
 
@@ -24,7 +25,7 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T | None:
 
     async with asyncio.TaskGroup() as tasks:
         working = tasks.create_task(guarded(), name="statement of an operator")
-        watching = tasks.create_task(_gone(request), name="watch the operator")
+        watching = tasks.create_task(gone(request.receive), name="watch the operator")
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         (watching if working.done() else working).cancel()
     if failed:
@@ -32,7 +33,7 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T | None:
     return None if working.cancelled() else working.result()
 
 
-async def _gone(request: Request) -> None:
+async def gone(receive: Receive) -> None:
     """Wait until the caller has gone."""
-    while (await request.receive())["type"] != "http.disconnect":
+    while (await receive())["type"] != "http.disconnect":
         pass

@@ -8,6 +8,7 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from admin.leaving import gone
 from admin.problems import explained
 from tiergate.errors import TiergateError
 
@@ -46,7 +47,7 @@ class LinesAnswer(Response):
 
         async with asyncio.TaskGroup() as tasks:
             working = tasks.create_task(work(), name="work behind lines")
-            watching = tasks.create_task(_gone(receive, working), name="watch the caller")
+            watching = tasks.create_task(_end_with_caller(receive, working), name="watch the caller")
             while (line := await lines.get()) is not None:
                 if not has_begun:
                     await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -60,7 +61,6 @@ class LinesAnswer(Response):
             await send({"type": "http.response.body", "body": b"".join(last)})
 
 
-async def _gone(receive: Receive, working: asyncio.Task[None]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def _end_with_caller(receive: Receive, working: asyncio.Task[None]) -> None:
+    await gone(receive)
     working.cancel()

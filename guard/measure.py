@@ -13,6 +13,7 @@ import postgast
 from postgast import pg_query_pb2
 
 from guard.errors import StatementRefused, StatementTooComplex, StatementUnreadable
+from tiergate.scanning import is_slow_to_scan
 
 MOST_BYTES = 64 * 1024
 MOST_TOKENS = 20_000
@@ -20,10 +21,6 @@ MOST_ON_PATH = 4_000
 # Writing out a tree was seen to take up to 161 bytes of stack a token and 81 a byte: such a path needs
 # 650 KB, and so short a text 330 KB, whatever it says. The smallest stack of a usual thread is 1 MB.
 _ALWAYS_FLAT = 4_000
-# The scanner looks at a run of operator characters once for each of them, comment openings included:
-# 16,000 took 6 s. This bound is about 25 ms.
-_RUN = re.compile(rb"[-+*/<>=~!@#%^&|`?]{16,}")
-_MOST_WORK = 1_000_000
 # `(a, b) =` may be a target of SET; then what follows is written out once for each column, and within it
 # again: 980 characters gave 274 MB.
 _MULTIPLIED = re.compile(rb"\)\s*(?:=|--|/\*)")
@@ -68,7 +65,7 @@ def measure(text: str) -> bytes:
         raise StatementTooComplex(f"it has more than {MOST_BYTES} bytes")
     if b"\0" in source:
         raise StatementUnreadable("the text holds a NUL", text.index("\0") + 1)
-    if sum((run.end() - run.start()) ** 2 for run in _RUN.finditer(source)) > _MOST_WORK:
+    if is_slow_to_scan(text):
         raise StatementTooComplex("it holds too many operator characters in a row")
     if len(source) > _ALWAYS_FLAT or _MULTIPLIED.search(source):
         _weigh(text, source)

@@ -198,7 +198,7 @@ async def _fly(
     for text, statement in zip(fenced, transaction.statements, strict=True):
         wire.ask(text.sql, statement.params, rows=True)
     wire.ask(b"COMMIT")
-    wire.ask(b"RESET ALL")  # what a function or trigger of the application has SET; too little to measure
+    wire.ask(b"RESET ALL")  # what a function or trigger of the application has SET
     answers = await wire.fly(max_bytes=limits.max_bytes, until=deadline.at_s)
     _distrust(wire, answers)
     return answers

@@ -22,12 +22,9 @@ from functools import lru_cache
 import postgast
 
 from pools.errors import StatementCostly, StatementRefused, StatementTooLong
+from tiergate.scanning import is_slow_to_scan
 
 _LONGEST_SCANNED = 64 * 1024  # the scanner takes about 1.5 µs a token
-# Postgres's scanner, ours and the server's, looks at a run of operator characters once for each of
-# them, and no timeout interrupts it: 16,000 plus signs took 6 s. This bound is about 25 ms.
-_OPERATORS = re.compile(r"[-+*/<>=~!@#%^&|`?]{16,}")
-_MOST_WORK = 1_000_000
 _LARGE_PARAMETER = re.compile(
     r"\$0*(?:[1-9][0-9]{5}|[7-9][0-9]{4}|6[6-9][0-9]{3}|65[6-9][0-9]{2}|655[4-9][0-9]|6553[6-9])"
 )
@@ -142,7 +139,7 @@ _remembered = lru_cache(maxsize=4096)(_fenced)
 
 def _refuse_costly(text: str) -> None:
     """Keep from the server what would hold it up before any of its limits begins to count."""
-    if sum((run.end() - run.start()) ** 2 for run in _OPERATORS.finditer(text)) > _MOST_WORK:
+    if is_slow_to_scan(text):
         raise StatementCostly("it holds too many operator characters in a row")
     if _LARGE_PARAMETER.search(text) is None:
         return

@@ -284,15 +284,34 @@ async def test_a_wait_in_the_poolers_queue_beyond_the_tokens_life_fails_nobody(
     postgres: Cluster, way: Way, pools: Switchboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is refused as too late has not run; it goes once more, with all the time that is left."""
+    ends: list[int] = []
+
+    def noted(*what: Any, **more: Any) -> Binding:  # Any: handed through
+        made = bind(*what, **more)
+        ends.append(int(made.params[4]))
+        return made
+
     monkeypatch.setattr("pools.lease._POOLED_LIFE_S", 0.0)
+    monkeypatch.setattr("pools.lease.bind", noted)
     async with open_pgbouncer(postgres, pool_size=1) as narrow:
         acme = narrow.before(await way.create(Tier.PREMIUM))
         await run(pools, acme, "SELECT 1")
-        async with await psycopg.AsyncConnection.connect(login_of(acme.place)) as holder:
+        ends.clear()
+        async with (
+            open_admin(way.places.admin(acme.place)) as admin,
+            await psycopg.AsyncConnection.connect(login_of(acme.place)) as holder,
+        ):
             await holder.execute("SELECT 1")
             task = asyncio.create_task(run(pools, acme, "INSERT INTO notes (id) VALUES (1)"))
-            await asyncio.sleep(2.5)  # the token's end is counted in whole seconds
+
+            async def is_too_late() -> bool:
+                cursor = await admin.execute("SELECT extract(epoch FROM clock_timestamp())")
+                now = (await cursor.fetchone() or (0,))[0]
+                return bool(ends) and now > ends[0]
+
+            await until(is_too_late)
             await holder.rollback()
         await task
 
+        assert len(ends) == 2  # the second is the one that counted
         assert await value(pools, acme, "SELECT count(*) FROM notes") == "1"
