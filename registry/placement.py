@@ -51,11 +51,27 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantLimits:
+    """What one tenant has instead of what its tier has; None for what the tier has.
+
+    Attributes:
+        weight: How many of its waiting requests are served in one turn of the pool's queue.
+    """
+
+    requests_per_s: float | None = None
+    burst: int | None = None
+    max_tenant_inflight: int | None = None
+    max_tenant_waiting: int | None = None
+    weight: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """A tenant and the place that serves it.
 
     Attributes:
         epoch: Grows with each change of placement, is never used twice.
+        limits: The tenant's own.
     """
 
     tenant: TenantId
@@ -64,3 +80,4 @@ class Placement:
     place: Place
     epoch: int
     region: str | None
+    limits: TenantLimits = TenantLimits()
