@@ -13,8 +13,7 @@ from functools import partial
 
 from pools.backoff import Backoff
 from pools.bounds import PoolLimits
-from pools.budget import Budget
-from pools.clock import Clock
+from pools.cluster import Cluster
 from pools.errors import ConnectionLost, DatabaseUnavailable, DeadlineExceeded, PoolExhausted, QueueFull
 from pools.opening import Opening
 from pools.queue import Queue, Waiter
@@ -40,15 +39,15 @@ class Pool:
     """
 
     def __init__(
-        self, place: Place, limits: PoolLimits, budget: Budget, clock: Clock, *, start: Start, emit: Emit
+        self, place: Place, limits: PoolLimits, cluster: Cluster, *, start: Start, emit: Emit
     ) -> None:
         self.place = place
-        self.clock = clock
+        self.cluster = cluster
         self.limits = limits
         self.retired = False
         self.active = self.opening = self.closing = 0
         self.is_reachable: bool | None = None
-        self._budget = budget
+        self._budget = cluster.budget
         self._start = start
         self._emit = emit
         self._idle: deque[Wire] = deque()
@@ -134,8 +133,8 @@ class Pool:
         if wire.in_transaction and not wire.broken:
             self._start(self._first(wire, tenant, wire.roll_back), "roll back")
             return
-        if self.clock.is_due and not wire.broken:
-            self._start(self._first(wire, tenant, partial(self.clock.read, wire)), "read the clock")
+        if self.cluster.clock.is_due and not wire.broken:
+            self._start(self._first(wire, tenant, partial(self.cluster.clock.read, wire)), "read the clock")
             return
         self.active -= 1
         if wire.broken:
@@ -209,7 +208,7 @@ class Pool:
             self._start(self._open(), f"dial {self.place.cluster}")
 
     async def _open(self) -> None:
-        opening, wire = Opening(self.place, self.limits, self.clock), None
+        opening, wire = Opening(self.place, self.limits, self.cluster.clock), None
         try:
             wire = await opening.run()
         except DatabaseUnavailable as exc:

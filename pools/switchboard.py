@@ -14,8 +14,8 @@ from typing import Self
 
 from observe.snapshot import BudgetCount, PoolSnapshot, TierCount
 from pools.bounds import SwitchboardLimits
-from pools.budget import Budget
-from pools.clock import Clock, Ours
+from pools.clock import Ours
+from pools.cluster import Cluster
 from pools.errors import PoolsExhausted
 from pools.lease import RequestLimits, Transaction, run
 from pools.pool import Pool
@@ -35,12 +35,11 @@ class Switchboard:
     def __init__(self, limits: SwitchboardLimits, tasks: asyncio.TaskGroup, emit: Emit, ours: Ours) -> None:
         self._limits = limits
         self._ours = ours
-        self._clocks: dict[str, Clock] = {}
         self._tasks = tasks
         self._emit = emit
         self._pools: OrderedDict[PlaceId, Pool] = OrderedDict()
         self._retiring: set[Pool] = set()
-        self._budgets: dict[str, Budget] = {}
+        self._clusters: dict[str, Cluster] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     def lease(self, placement: Placement, deadline: Deadline) -> "Lease":
@@ -65,8 +64,7 @@ class Switchboard:
         pool = self._pools[place.id] = Pool(
             place,
             self._limits.tiers[place.tier],
-            self._budget(place.cluster),
-            self._clocks.setdefault(place.cluster, Clock(place.cluster, self._ours, self._emit)),
+            self._cluster(place.cluster),
             start=self._start,
             emit=self._emit,
         )
@@ -87,12 +85,14 @@ class Switchboard:
         self._retiring.add(pool)
         self._emit(PoolClosed(pool.place.cluster, pool.place.tier, reason))
 
-    def _budget(self, cluster: str) -> Budget:
-        if cluster not in self._budgets:
-            self._budgets[cluster] = Budget(
-                self._limits.max_db_connections, evict=lambda: self._evict(cluster)
-            )
-        return self._budgets[cluster]
+    def _cluster(self, name: str) -> Cluster:
+        cluster = self._clusters.get(name)
+        if cluster is None:
+            cluster = self._clusters[name] = Cluster(
+                name, self._limits.max_db_connections,
+                evict=lambda: self._evict(name), ours=self._ours, emit=self._emit,
+            )  # fmt: skip
+        return cluster
 
     def _evict(self, cluster: str) -> None:
         """Close the connection of *cluster* that has rested longest, so that another pool may dial."""
@@ -125,8 +125,8 @@ class Switchboard:
         self._limits = limits
         for pool in self._pools.values():
             pool.resize(limits.tiers[pool.place.tier])
-        for budget in self._budgets.values():
-            budget.resize(limits.max_db_connections)
+        for cluster in self._clusters.values():
+            cluster.budget.resize(limits.max_db_connections)
 
     def tidy(self) -> None:
         """Close what has rested too long, and drop pools that have nothing left."""
@@ -194,7 +194,10 @@ class Switchboard:
                 )
                 for tier, pools in by_tier.items()
             ),
-            tuple(BudgetCount(name, budget.limit, budget.used) for name, budget in self._budgets.items()),
+            tuple(
+                BudgetCount(cluster.name, cluster.budget.limit, cluster.budget.used)
+                for cluster in self._clusters.values()
+            ),
         )
 
     def reachable(self) -> dict[str, bool]:
@@ -240,7 +243,8 @@ class Lease:
         """Run *transaction*; see `pools.lease.run` for what it returns and raises."""
         if self._wire is None or self._pool is None:
             raise RuntimeError("a lease runs inside `async with`")
-        return await run(self._wire, self._pool.clock, self._placement, transaction, limits, self._deadline)
+        clock = self._pool.cluster.clock
+        return await run(self._wire, clock, self._placement, transaction, limits, self._deadline)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
