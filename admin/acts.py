@@ -17,7 +17,6 @@ from admin.shapes import (
     NewAddress,
     NewCluster,
     NewKey,
-    NewTenant,
     Nothing,
     Page,
     audit_json,
@@ -25,9 +24,9 @@ from admin.shapes import (
     key_json,
     read_body,
     read_query,
-    tenant_json,
     verified_json,
 )
+from admin.tenant_shapes import NewTenant, OwnOfTenant, tenant_json
 from registry.errors import UnknownTenant
 from registry.records import Asked, ContextKey
 from tiergate.deadline import Deadline
@@ -154,6 +153,13 @@ class Acts:
     async def show_tenant(self, request: Request) -> Response:
         """`GET /tenants/{name}`."""
         return JsonAnswer(tenant_json(await self._operations.tenant(tenant_of(request))))
+
+    async def set_own(self, request: Request) -> Response:
+        """`PATCH /tenants/{name}`."""
+        own = read_body(OwnOfTenant, await read_limited(request)).said()
+        return JsonAnswer(
+            tenant_json(await self._operations.set_own(tenant_of(request), own, actor=actor_of(request)))
+        )
 
     async def suspend(self, request: Request) -> Response:
         """`POST /tenants/{name}/suspend`."""

@@ -95,6 +95,7 @@ def build_admin(
             Route("/tenants", acts.list_tenants),
             Route("/tenants", acts.create_tenant, methods=["POST"]),
             Route("/tenants/{name}", acts.show_tenant),
+            Route("/tenants/{name}", acts.set_own, methods=["PATCH"]),
             Route("/tenants/{name}/suspend", acts.suspend, methods=["POST"]),
             Route("/tenants/{name}/resume", acts.resume, methods=["POST"]),
             Route("/tenants/{name}/keys", acts.list_keys),

@@ -12,6 +12,7 @@ from admin.acting import access_of
 from admin.contexts import Contexts
 from admin.deleting import Deleting
 from admin.dsn import Dsn, is_same_address, read_dsn
+from admin.owning import Owning
 from fleet.access import ClusterAccess
 from fleet.application import Applied
 from fleet.fence import FenceState
@@ -71,7 +72,7 @@ class Suspended:
     is_drained: bool
 
 
-class Operations(Deleting, Contexts):
+class Operations(Deleting, Owning, Contexts):
     """Acts of operators.
 
     Every method may raise `RegistryUnavailable` and `RegistryFailed`; those that reach a cluster
@@ -289,6 +290,6 @@ class Operations(Deleting, Contexts):
         placement = await self._store.route(name)
         if placement is None:
             raise UnknownTenant(name)
-        if placement.state is TenantState.CREATING:
+        if placement.state in {TenantState.CREATING, TenantState.DELETING}:
             raise WrongState(f"tenant {name!r}", placement.state, wanted)
         return placement, access_of(await self._store.cluster(placement.place.cluster))

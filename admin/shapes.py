@@ -19,7 +19,7 @@ from pydantic import (
 from admin.errors import BodyInvalid
 from registry.chain import Head, Verified, head
 from registry.credentials import KnownCredential, Scope
-from registry.records import AuditEntry, Cluster, Tenant
+from registry.records import AuditEntry, Cluster
 from tiergate.tenant import Tier, tenant_id
 
 Json = dict[str, object]
@@ -86,15 +86,6 @@ class NewAddress(Shape):
     """`PUT /clusters/{name}/address`."""
 
     dsn: Annotated[str, Field(min_length=1, max_length=8192, repr=False)]
-
-
-class NewTenant(Shape):
-    """`POST /tenants`."""
-
-    name: Label
-    tier: Tier
-    region: Label | None = None
-    cluster: Label | None = None
 
 
 class NewKey(Shape):
@@ -233,20 +224,6 @@ def cluster_json(cluster: Cluster) -> Json:
 def _address(conninfo: str) -> str:
     keywords = conninfo_to_dict(conninfo)
     return f"{keywords.get('host') or keywords.get('hostaddr')}:{keywords.get('port') or 5432}"
-
-
-def tenant_json(tenant: Tenant) -> Json:
-    """A tenant and where it lives."""
-    return {
-        "name": tenant.name,
-        "tier": tenant.tier,
-        "region": tenant.region,
-        "state": tenant.state,
-        "cluster": tenant.cluster,
-        "place": tenant.place,
-        "epoch": tenant.epoch,
-        "created_at": tenant.created_at,
-    }
 
 
 def key_json(known: KnownCredential, *, now: datetime | None = None) -> Json:

@@ -16,6 +16,7 @@ class TenantState(StrEnum):
     CREATING = "creating"
     ACTIVE = "active"
     SUSPENDED = "suspended"
+    DELETING = "deleting"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import TypedDict
 
-from registry.placement import Place, PlaceId, TenantState
+from registry.placement import Place, PlaceId, TenantLimits, TenantState
 from tiergate.tenant import TenantId, Tier
 
 
@@ -74,7 +75,12 @@ class KnownPlace:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A tenant as operators see it."""
+    """A tenant as operators see it.
+
+    Attributes:
+        limits: Its own.
+        warm: Whether connections to its place are kept open while nobody asks.
+    """
 
     name: TenantId
     tier: Tier
@@ -84,6 +90,22 @@ class Tenant:
     cluster: str
     place: PlaceId
     epoch: int
+    limits: TenantLimits
+    warm: bool
+
+
+class Own(TypedDict, total=False):
+    """What an operator may set for one tenant alone: `TenantLimits`, and whether it is warm.
+
+    What is missing stays as it is; a limit that is None is its tier's again.
+    """
+
+    requests_per_s: float | None
+    burst: int | None
+    max_tenant_inflight: int | None
+    max_tenant_waiting: int | None
+    weight: int | None
+    warm: bool
 
 
 @dataclass(frozen=True, slots=True)

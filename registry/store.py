@@ -13,6 +13,7 @@ from registry.rows.audit import Audit
 from registry.rows.contexts import Contexts
 from registry.rows.credentials import Credentials
 from registry.rows.leaving import Leaving
+from registry.rows.own import OwnOfTenants
 from registry.rows.whole import Whole
 from registry.vault import Vault
 from tiergate.deadline import finish
@@ -21,7 +22,7 @@ from tiergate.events import Emit
 _CLOSE_S = 2.0
 
 
-class Store(Leaving, Credentials, Contexts, Audit, Whole):
+class Store(Leaving, OwnOfTenants, Credentials, Contexts, Audit, Whole):
     """Clusters, places, tenants, keys of both kinds and the audit.
 
     Every method may also raise `RegistryUnavailable` (try again later) and

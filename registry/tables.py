@@ -10,6 +10,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -39,6 +40,10 @@ METADATA = MetaData(
 )
 
 _TIERS = "tier IN ('standard', 'premium', 'government')"
+
+
+def _limit(name: str, kind: type[Double[float] | Integer], within: str) -> Column[object]:
+    return Column(name, kind, CheckConstraint(f"{name} BETWEEN {within}", name=name))
 
 
 def _moment(name: str) -> Column[object]:
@@ -99,11 +104,19 @@ TENANT = Table(
     Column(
         "state",
         Text,
-        CheckConstraint("state IN ('creating', 'active', 'suspended')", name="state"),
+        CheckConstraint("state IN ('creating', 'active', 'suspended', 'deleting')", name="state"),
         nullable=False,
     ),
     _moment("created_at"),
+    _limit("requests_per_s", Double, "0.01 AND 1000000"),
+    _limit("burst", Integer, "1 AND 10000000"),
+    _limit("max_tenant_inflight", Integer, "1 AND 10000"),
+    _limit("max_tenant_waiting", Integer, "0 AND 1000000"),
+    _limit("weight", Integer, "1 AND 1000"),
+    Column("warm", Boolean, nullable=False, server_default=text("false")),
+    Index("tenant_warm_idx", "name", postgresql_where=text("warm")),
 )
+"""A limit that is null is its tier's."""
 
 PLACEMENT = Table(
     "placement",

@@ -71,13 +71,13 @@ def admit(placement: Placement) -> None:
     """Let *placement*'s tenant pass, or say why not.
 
     Raises:
-        TenantSuspended: The operator suspended it.
+        TenantSuspended: The operator suspended it, perhaps to delete it.
         TenantNotReady: Its place is still being made.
     """
     match placement.state:
         case TenantState.ACTIVE:
             return
-        case TenantState.SUSPENDED:
+        case TenantState.SUSPENDED | TenantState.DELETING:
             raise TenantSuspended(placement.tenant)
         case TenantState.CREATING:
             raise TenantNotReady(placement.tenant)

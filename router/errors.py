@@ -245,7 +245,9 @@ class RateLimited(TiergateError):
 
     code = "rate-limited"
     retryable = True
-    advice = "Wait as long as Retry-After says; the operator's limit is requests_per_s."
+    advice = (
+        "Wait as long as Retry-After says; the operator's limit is requests_per_s, of the tenant or its tier."
+    )
 
     def __init__(self, tenant: TenantId, wait_s: float) -> None:
         super().__init__(f"tenant {tenant!r} asks too often; in {wait_s:.2f} s it may again")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from registry.placement import Placement
 from router.errors import RateLimited
 from tiergate.tenant import TenantId, Tier
 
@@ -11,14 +12,14 @@ _SWEPT_FROM = 1024
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many requests a second in the long run, and *burst* of them at once."""
+    """So many requests a second in the long run, and *burst* of them at once; None sets no limit."""
 
-    requests_per_s: float
+    requests_per_s: float | None
     burst: int
 
 
 class Rates:
-    """Each tenant's requests, held against its tier's rate; in this process.
+    """Each tenant's requests, held against its own rate or its tier's; in this process.
 
     One number for each tenant that has asked lately: the time at which its allowance will be whole
     again.
@@ -28,7 +29,7 @@ class Rates:
     """
 
     def __init__(self, rates: Mapping[Tier, Rate]) -> None:
-        """*rates* has no entry for a tier without a limit."""
+        """What tenants have who have nothing of their own."""
         self.rates = rates
         self._whole_at: dict[TenantId, float] = {}
         self._sweep_beyond = _SWEPT_FROM
@@ -37,19 +38,21 @@ class Rates:
         """Tenants that are remembered."""
         return len(self._whole_at)
 
-    def take(self, tenant: TenantId, tier: Tier, now_s: float) -> None:
-        """Count one request of *tenant* at *now_s*, on any steady clock.
+    def take(self, placement: Placement, now_s: float) -> None:
+        """Count one request of *placement*'s tenant at *now_s*, on any steady clock.
 
         Raises:
             RateLimited: It comes too soon, and is not counted.
         """
-        rate = self.rates.get(tier)
-        if rate is None:
+        tenant, own, rate = placement.tenant, placement.limits, self.rates[placement.tier]
+        per_s = rate.requests_per_s if own.requests_per_s is None else own.requests_per_s
+        if per_s is None:
             return
-        each_s = 1 / rate.requests_per_s
+        burst = rate.burst if own.burst is None else own.burst
+        each_s = 1 / per_s
         # Never more than a burst ahead, but where the tenant or its tier had another rate until now.
-        whole_at = min(max(self._whole_at.get(tenant, now_s), now_s), now_s + rate.burst * each_s)
-        too_soon_s = whole_at - now_s - (rate.burst - 1) * each_s
+        whole_at = min(max(self._whole_at.get(tenant, now_s), now_s), now_s + burst * each_s)
+        too_soon_s = whole_at - now_s - (burst - 1) * each_s
         if too_soon_s > 0:
             self._whole_at[tenant] = whole_at
             raise RateLimited(tenant, too_soon_s)

@@ -143,7 +143,7 @@ class SqlDoor:
         course.placement = placement
         course.auth_s = time.monotonic() - course.began
         admit(placement)
-        self._admission.rates.take(placement.tenant, placement.tier, course.began)
+        self._admission.rates.take(placement, course.began)
         attention.await_body(self.limits.body_timeout_s)
         body = await read_body(headers, receive, max_bytes=self.limits.max_request_bytes)
         attention.await_answer()

@@ -38,12 +38,11 @@ def schemas(settings: Settings) -> frozenset[str]:
 
 
 def rates(settings: Settings) -> dict[Tier, Rate]:
-    """How often one tenant may ask this process, on the tiers that have a limit."""
-    return {
-        tier: Rate(limits.requests_per_s, limits.burst)
-        for tier, limits in settings.pools.tiers.items()
-        if limits.requests_per_s is not None
-    }
+    """How often one tenant may ask this process, where it has no limit of its own.
+
+    Not divided by the processes: which of them a caller's connection leads to is chance.
+    """
+    return {tier: Rate(limits.requests_per_s, limits.burst) for tier, limits in settings.pools.tiers.items()}
 
 
 def retire_after_s(settings: Settings) -> float:

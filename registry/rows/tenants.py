@@ -1,5 +1,6 @@
 """Tenants, and where each of them is placed."""
 
+from dataclasses import fields
 from typing import Literal
 
 from sqlalchemy import RowMapping, Select, bindparam, func, insert, select, update
@@ -16,7 +17,7 @@ from registry.errors import (
     WrongTier,
     differences,
 )
-from registry.placement import PlaceId, Placement, TenantState
+from registry.placement import PlaceId, Placement, TenantLimits, TenantState
 from registry.records import Entry, PlaceState, Tenant
 from registry.rows.asking import row, rows, tell
 from registry.rows.clusters import (
@@ -31,23 +32,22 @@ from registry.tables import CLUSTER, DATA_DATABASE, EPOCH, PLACE, PLACEMENT, TEN
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId, Tier
 
+_LIMITS = tuple(each.name for each in fields(TenantLimits))
+_NONE = TenantLimits()
+
 # Built once: SQLAlchemy then finds its compiled form, and asyncpg its prepared one, by identity.
-_ROUTE = (
-    select(
-        TENANT.c.name,
-        TENANT.c.tier,
-        TENANT.c.region,
-        TENANT.c.state,
-        PLACEMENT.c.epoch,
-        *PLACE_COLUMNS,
-    )
-    .select_from(
-        TENANT.join(PLACEMENT, PLACEMENT.c.tenant == TENANT.c.name).join(
-            PLACES, PLACEMENT.c.place == PLACE.c.id
-        )
-    )
-    .where(TENANT.c.name == bindparam("tenant"))
+ROUTES = select(
+    TENANT.c.name,
+    TENANT.c.tier,
+    TENANT.c.region,
+    TENANT.c.state,
+    *(TENANT.c[name] for name in _LIMITS),
+    PLACEMENT.c.epoch,
+    *PLACE_COLUMNS,
+).select_from(
+    TENANT.join(PLACEMENT, PLACEMENT.c.tenant == TENANT.c.name).join(PLACES, PLACEMENT.c.place == PLACE.c.id)
 )
+_ROUTE = ROUTES.where(TENANT.c.name == bindparam("tenant"))
 
 
 class Tenants(Clusters):
@@ -61,11 +61,11 @@ class Tenants(Clusters):
 
     async def tenants(self, *, limit: int = 1000, after: str = "", tier: Tier | None = None) -> list[Tenant]:
         """Tenants by name, from the first one after *after*."""
-        statement = _tenants().where(TENANT.c.name > after).order_by(TENANT.c.name).limit(limit)
+        statement = all_tenants().where(TENANT.c.name > after).order_by(TENANT.c.name).limit(limit)
         if tier is not None:
             statement = statement.where(TENANT.c.tier == tier)
         async with self._reading() as connection:
-            return [_tenant(found) for found in await rows(connection, statement)]
+            return [tenant_of(found) for found in await rows(connection, statement)]
 
     async def tenant(self, name: TenantId) -> Tenant:
         """The tenant of that name.
@@ -74,10 +74,10 @@ class Tenants(Clusters):
             UnknownTenant: There is none.
         """
         async with self._reading() as connection:
-            found = await row(connection, _tenants().where(TENANT.c.name == name))
+            found = await row(connection, all_tenants().where(TENANT.c.name == name))
         if found is None:
             raise UnknownTenant(name)
-        return _tenant(found)
+        return tenant_of(found)
 
     async def create_tenant(
         self,
@@ -127,13 +127,13 @@ class Tenants(Clusters):
 
         Raises:
             UnknownTenant: There is none.
-            WrongState: It is suspended, or its place is not ready.
+            WrongState: It is suspended or being deleted, or its place is not ready.
         """
         async with self._changing() as connection:
             state = await _locked_state(connection, name)
             if state is TenantState.ACTIVE:
                 return
-            if state is TenantState.SUSPENDED:
+            if state is not TenantState.CREATING:
                 raise WrongState(f"tenant {name!r}", state, "active by being created")
             found = (await connection.execute(_ROUTE, {"tenant": name})).mappings().one()
             if found["place_state"] != PlaceState.READY:
@@ -152,11 +152,11 @@ class Tenants(Clusters):
 
         Raises:
             UnknownTenant: There is none.
-            WrongState: It is still being created.
+            WrongState: It is still being created, or is being deleted.
         """
         async with self._changing() as connection:
             known = await _locked_state(connection, name)
-            if known is TenantState.CREATING:
+            if known in {TenantState.CREATING, TenantState.DELETING}:
                 raise WrongState(f"tenant {name!r}", known, state)
             if known is state:
                 return
@@ -175,8 +175,8 @@ class Tenants(Clusters):
             ("cluster", where, cluster or where),
         ):
             raise TenantExists(name, differs)
-        if placed.state is TenantState.SUSPENDED:
-            raise TenantExists(name, "it is suspended")
+        if placed.state in {TenantState.SUSPENDED, TenantState.DELETING}:
+            raise TenantExists(name, f"it is {placed.state}")
         return placed
 
     async def _make_room(
@@ -205,6 +205,7 @@ class Tenants(Clusters):
             place=self._place(found),
             epoch=found["epoch"],
             region=found["region"],
+            limits=_limits(found),
         )
 
 
@@ -257,14 +258,16 @@ async def _enter_state(connection: AsyncConnection, name: TenantId, state: Tenan
     await tell(connection, tenant=name)
 
 
-def _tenants() -> Select[tuple[object, ...]]:
+def all_tenants() -> Select[tuple[object, ...]]:
+    """Tenants as operators see them; `tenant_of` reads a row of it."""
     placed = TENANT.join(PLACEMENT, PLACEMENT.c.tenant == TENANT.c.name)
     return select(TENANT, PLACEMENT.c.epoch, PLACEMENT.c.place, PLACE.c.cluster).select_from(
         placed.join(PLACE, PLACEMENT.c.place == PLACE.c.id)
     )
 
 
-def _tenant(found: RowMapping) -> Tenant:
+def tenant_of(found: RowMapping) -> Tenant:
+    """One row of `all_tenants`."""
     return Tenant(
         name=TenantId(found["name"]),
         tier=Tier(found["tier"]),
@@ -274,4 +277,11 @@ def _tenant(found: RowMapping) -> Tenant:
         cluster=found["cluster"],
         place=PlaceId(found["place"]),
         epoch=found["epoch"],
+        limits=_limits(found),
+        warm=found["warm"],
     )
+
+
+def _limits(found: RowMapping) -> TenantLimits:
+    own = TenantLimits(**{name: found[name] for name in _LIMITS})
+    return own if own != _NONE else _NONE  # one for the many who have none of their own

@@ -138,6 +138,25 @@ async def test_a_suspended_tenant_is_refused_and_a_resumed_one_served_by_the_oth
     hold(resumed_s, f"resumed, {tier}")
 
 
+async def test_a_tenants_own_rate_holds_on_the_other_gateway_at_once_and_so_does_its_end(
+    pair: Pair, acme: str
+) -> None:
+    own = f"/tenants/{TENANTS[Tier.STANDARD]}"
+    refused_s, served_s = [], []
+    for _ in range(TRIES):
+        await pair.tell("PATCH", own, {"requests_per_s": 0.01, "burst": 1})
+        refused_s.append(await pair.wait_for(429, acme))
+        refusal = await pair.b.sql(acme, QUERY, client=pair.client)
+        await pair.tell("PATCH", own, {"requests_per_s": None, "burst": None})
+        served_s.append(await pair.wait_for(200, acme))
+
+        assert (refusal.status_code, refusal.headers["tiergate-error"]) == (429, "rate-limited")
+        assert 90 <= int(refusal.headers["retry-after"]) <= 100
+
+    hold(refused_s, "limited")
+    hold(served_s, "limited no more")
+
+
 async def test_a_tenant_that_is_new_is_served_by_the_other_gateway(pair: Pair) -> None:
     took_s = []
     for number in range(TRIES):

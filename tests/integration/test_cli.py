@@ -234,6 +234,24 @@ async def test_suspending_refuses_the_tenant_until_it_is_resumed(operator: Opera
     assert "suspended" in refused.err
 
 
+async def test_a_tenants_own_limits_are_set_shown_and_given_back(operator: Operator) -> None:
+    words = "--requests-per-s 0.5 --burst 100 --max-inflight 20 --max-waiting 200 --weight 4 --warm"
+    done = await operator.run("tenant", "set", "acme", *words.split())
+    shown = await operator.run("tenant", "show", "acme", "--json")
+    back = await operator.run("tenant", "set", "acme", "--requests-per-s", "tier", "--not-warm")
+    others = "--burst tier --max-inflight tier --max-waiting tier --weight tier"
+    given = await operator.run("tenant", "set", "acme", *others.split(), "--json")
+
+    facts = {line.rpartition("  ")[0].strip(): line.rpartition("  ")[2] for line in back.out.splitlines()}
+    assert (done.code, done.err, back.code, given.code) == (0, "", 0, 0)
+    assert shown.json()["limits"] == {
+        "requests_per_s": 0.5, "burst": 100, "max_tenant_inflight": 20, "max_tenant_waiting": 200, "weight": 4
+    }  # fmt: skip
+    assert shown.json()["warm"]
+    assert (facts["requests per s"], facts["burst"], facts["warm"]) == ("the tier's", "100", "no")
+    assert set(given.json()["limits"].values()) == {None}
+
+
 async def test_a_key_is_shown_once_and_can_be_replaced_and_revoked(operator: Operator) -> None:
     made = await operator.run("key", "create", "acme", "--scope", "read", "--expires", "90d", "--note", "a b")
     key = made.out.splitlines()[0]
@@ -266,6 +284,11 @@ async def test_a_key_is_shown_once_and_can_be_replaced_and_revoked(operator: Ope
         (["tenant", "create", "x"], 2, "--tier"),
         (["tenant", "create", "x", "--tier", "gold"], 2, "gold"),
         (["tenant", "list", "--limit", "0"], 2, "--limit"),
+        (["tenant", "set", "nobody", "--burst", "3"], 4, "there is no tenant 'nobody'"),
+        (["tenant", "set", "acme"], 2, "it is not said what to change"),
+        (["tenant", "set", "acme", "--burst", "many"], 2, "burst 'many' is no number"),
+        (["tenant", "set", "acme", "--requests-per-s", "nan"], 2, "requests_per_s 'nan' is no number"),
+        (["tenant", "set", "acme", "--weight", "1001"], 1, "weight: should be less than or equal to 1000"),
         (["nonsense"], 2, "nonsense"),
         (["key", "create", "acme", "--expires", "soon"], 2, "--expires 'soon' is no moment"),
         (["cluster", "add", "x", "--tier", "standard"], 2, "DSN is missing"),

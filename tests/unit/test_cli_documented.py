@@ -31,7 +31,7 @@ def test_every_command_that_was_promised_is_there() -> None:
     words = {
         "": ["demo", "serve", "check", "reload", "psql", "audit", "verify", "version"],
         "cluster ": ["add", "set-address", "set-pgbouncer", "list", "show"],
-        "tenant ": ["create", "list", "show", "suspend", "resume"],
+        "tenant ": ["create", "list", "show", "set", "suspend", "resume"],
         "key ": ["create", "list", "revoke"],
         "keys ": ["list", "rotate-context"],
         "admin ": ["query"],

@@ -1,10 +1,13 @@
 """`tiergate tenant`: who is served, and how they are kept apart."""
 
-from typing import Annotated
+from contextlib import suppress
+from math import isfinite
+from typing import Annotated, Any
 
 import typer
 
 from tiergate.cli.admin import find_address, open_admin, path_of
+from tiergate.cli.errors import BadInput
 from tiergate.cli.listing import list_all
 from tiergate.cli.options import AdminKey, AdminUrl, After, AsJson, Limit, Region, TenantName, TierName
 from tiergate.cli.output import print_facts, print_json, print_rows, say
@@ -13,7 +16,32 @@ from tiergate.tenant import Tier
 app = typer.Typer(help="Tenants: who is served, and how they are kept apart.", no_args_is_help=True)
 
 _CREATED = 201
+_TIER = "tier"
+"""Instead of a number: what the tier has."""
+
 _COLUMNS = ("name", "tier", "region", "state", "cluster", "place", "created_at")
+
+
+def _own(option: str, help_: str) -> Any:  # as typer.Option
+    return typer.Option(option, metavar="N|tier", help=help_, show_default=False)
+
+
+def _limit(name: str, text: str) -> float | None:
+    """The number that *text* is; None for the tier's."""
+    if text == _TIER:
+        return None
+    with suppress(ValueError):
+        number = float(text)
+        if isfinite(number):
+            return int(number) if number.is_integer() else number
+    raise BadInput(f"{name} {text!r} is no number", "Write a number, or `tier` for what its tier has.")
+
+
+def _facts(answer: dict[str, object]) -> dict[str, object]:
+    """A tenant, a line for each of its own limits."""
+    limits = answer.pop("limits", None)
+    own = limits.items() if isinstance(limits, dict) else ()
+    return answer | {limit: "the tier's" if value is None else value for limit, value in own}
 
 
 @app.command(epilog="Example: [bold]tiergate tenant create globex --tier premium --region eu[/bold]")
@@ -78,10 +106,55 @@ def show(
     key: AdminKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one tenant: its tier, its state, and where its rows are."""
+    """Show one tenant: its tier, its state, where its rows are, and what it has of its own."""
     with open_admin(find_address(admin, key)) as api:
         answer = api.ask("GET", path_of("tenants", name))
-    print_json(answer) if as_json else print_facts(answer)
+    print_json(answer) if as_json else print_facts(_facts(answer))
+
+
+@app.command(
+    "set", epilog="Example: [bold]tiergate tenant set acme --requests-per-s 50 --burst 100 --weight 4[/bold]"
+)
+def set_own(
+    name: TenantName,
+    requests_per_s: Annotated[
+        str | None, _own("--requests-per-s", "Requests a second, in one process.")
+    ] = None,
+    burst: Annotated[str | None, _own("--burst", "Requests at once, after a while without any.")] = None,
+    inflight: Annotated[
+        str | None, _own("--max-inflight", "Connections of one pool that it may have at a time.")
+    ] = None,
+    waiting: Annotated[str | None, _own("--max-waiting", "Requests that may wait for a connection.")] = None,
+    weight: Annotated[
+        str | None, _own("--weight", "How many of its waiting requests are served in one turn: 1 to 1000.")
+    ] = None,
+    warm: Annotated[
+        bool | None,
+        typer.Option("--warm/--not-warm", help="Keep connections to its place open.", show_default=False),
+    ] = None,
+    admin: AdminUrl = None,
+    key: AdminKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give one tenant limits of its own, on every gateway at once; the word `tier` gives one back.
+
+    What is not said stays as it is. A limit means for the tenant what the setting of that name means for
+    its tier.
+    """
+    given = {
+        "requests_per_s": requests_per_s, "burst": burst, "max_tenant_inflight": inflight,
+        "max_tenant_waiting": waiting, "weight": weight,
+    }  # fmt: skip
+    body: dict[str, object] = {
+        member: _limit(member, text) for member, text in given.items() if text is not None
+    }
+    if warm is not None:
+        body["warm"] = warm
+    if not body:
+        raise BadInput("it is not said what to change", "Give at least one option, as --burst 100.")
+    with open_admin(find_address(admin, key)) as api:
+        answer = api.ask("PATCH", path_of("tenants", name), body)
+    print_json(answer) if as_json else print_facts(_facts(answer))
 
 
 @app.command(epilog="Example: [bold]tiergate tenant suspend acme[/bold]")
