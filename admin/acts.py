@@ -7,27 +7,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admin.answers import JsonAnswer
-from admin.context_shapes import NewPooler, OldKey, OneDatabase, context_key_json
+from admin.cluster_shapes import NewAddress, NewCluster, NewPooler, NewReplica, cluster_json
+from admin.context_shapes import OldKey, OneDatabase, context_key_json
 from admin.gate import actor_of, read_limited
 from admin.operations import ClusterAdded, Operations
 from admin.shapes import (
     AuditPage,
     Expected,
     Json,
-    NewAddress,
-    NewCluster,
     NewKey,
     Nothing,
     Page,
     audit_json,
-    cluster_json,
     key_json,
     read_body,
     read_query,
     verified_json,
 )
 from admin.tenant_shapes import NewTenant, OwnOfTenant, tenant_json
-from registry.errors import UnknownTenant
+from registry.errors import BadCluster, UnknownTenant
 from registry.records import Asked, ContextKey
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId, tenant_id
@@ -98,6 +96,23 @@ class Acts:
             actor=actor_of(request),
             deadline=Deadline.after(WORK_S),
         )
+        return JsonAnswer(cluster_json(done))
+
+    async def add_replica(self, request: Request) -> Response:
+        """`PUT /clusters/{name}/replicas/{replica}`."""
+        asked = read_body(NewReplica, await read_limited(request))
+        cluster, replica = request.path_params["name"], request.path_params["replica"]
+        if tenant_id(replica) is None:
+            raise BadCluster(f"{replica!r} cannot name a replica")
+        done = await self._operations.add_replica(
+            cluster, replica, asked.address, actor=actor_of(request), deadline=Deadline.after(WORK_S)
+        )
+        return JsonAnswer(cluster_json(done))
+
+    async def remove_replica(self, request: Request) -> Response:
+        """`DELETE /clusters/{name}/replicas/{replica}`."""
+        cluster, replica = request.path_params["name"], request.path_params["replica"]
+        done = await self._operations.remove_replica(cluster, replica, actor=actor_of(request))
         return JsonAnswer(cluster_json(done))
 
     async def list_context_keys(self, request: Request) -> Response:

@@ -89,6 +89,8 @@ def build_admin(
             Route("/clusters/{name}/address", acts.set_address, methods=["PUT"]),
             Route("/clusters/{name}/pgbouncer", acts.set_pgbouncer, methods=["PUT"]),
             Route("/clusters/{name}/pgbouncer", acts.unset_pgbouncer, methods=["DELETE"]),
+            Route("/clusters/{name}/replicas/{replica}", acts.add_replica, methods=["PUT"]),
+            Route("/clusters/{name}/replicas/{replica}", acts.remove_replica, methods=["DELETE"]),
             Route("/context-keys", acts.list_context_keys),
             Route("/context-keys/rotate", acts.rotate_context_key, methods=["POST"]),
             Route("/context-keys/retire", acts.retire_context_key, methods=["POST"]),

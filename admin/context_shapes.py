@@ -1,4 +1,4 @@
-"""JSON of the admin API about context keys and poolers."""
+"""JSON of the admin API about context keys."""
 
 import math
 from typing import Annotated
@@ -7,13 +7,6 @@ from pydantic import Field
 
 from admin.shapes import Json, Label, Line, Shape
 from registry.records import ContextKey
-
-
-class NewPooler(Shape):
-    """`PUT /clusters/{name}/pgbouncer`."""
-
-    address: Annotated[str, Field(min_length=1, max_length=8192)]
-    prepared_statements: bool = False
 
 
 class OneDatabase(Shape):

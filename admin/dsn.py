@@ -11,6 +11,9 @@ from registry.errors import BadCluster
 _REFUSED = frozenset({"service", "servicefile", "passfile", "options", "sslpassword", "oauth_client_secret"})
 
 
+_WRITES = frozenset({"read-write", "primary"})
+
+
 @dataclass(frozen=True, slots=True)
 class Dsn:
     """A cluster's address and its administrator.
@@ -36,6 +39,12 @@ def read_dsn(text: str) -> Dsn:
         raise BadCluster(f"the DSN must not give {', '.join(refused)}")
     if missing := [name for name in ("user", "dbname") if name not in given]:
         raise BadCluster(f"the DSN must give {' and '.join(missing)}")
+    if (
+        "," in given.get("host", given.get("hostaddr", ""))
+        and given.get("target_session_attrs") not in _WRITES
+    ):
+        # Else whichever answers first is taken, a standby too.
+        raise BadCluster("a DSN with several hosts must say target_session_attrs=read-write")
     user, database, password = given.pop("user"), given.pop("dbname"), given.pop("password", "")
     return Dsn(make_conninfo("", **given), database, user, password)
 

@@ -13,6 +13,7 @@ from admin.contexts import Contexts
 from admin.deleting import Deleting
 from admin.dsn import Dsn, is_same_address, read_dsn
 from admin.owning import Owning
+from admin.replicas import Replicas
 from fleet.access import ClusterAccess
 from fleet.application import Applied
 from fleet.fence import FenceState
@@ -72,7 +73,7 @@ class Suspended:
     is_drained: bool
 
 
-class Operations(Deleting, Owning, Contexts):
+class Operations(Deleting, Owning, Contexts, Replicas):
     """Acts of operators.
 
     Every method may raise `RegistryUnavailable` and `RegistryFailed`; those that reach a cluster

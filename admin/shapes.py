@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -19,7 +18,7 @@ from pydantic import (
 from admin.errors import BodyInvalid
 from registry.chain import Head, Verified, head
 from registry.credentials import KnownCredential, Scope
-from registry.records import AuditEntry, Cluster
+from registry.records import AuditEntry
 from tiergate.tenant import Tier, tenant_id
 
 Json = dict[str, object]
@@ -71,21 +70,6 @@ class Shape(BaseModel):
     """What a request may say, and nothing else."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class NewCluster(Shape):
-    """`POST /clusters`."""
-
-    name: Label
-    tier: Tier
-    region: Label | None = None
-    dsn: Annotated[str, Field(min_length=1, max_length=8192, repr=False)]
-
-
-class NewAddress(Shape):
-    """`PUT /clusters/{name}/address`."""
-
-    dsn: Annotated[str, Field(min_length=1, max_length=8192, repr=False)]
 
 
 class NewKey(Shape):
@@ -203,27 +187,6 @@ def _said(kind: str, message: str) -> str:
                 .replace("Input should", "should")
                 .replace("Value should", "should")
             )
-
-
-def cluster_json(cluster: Cluster) -> Json:
-    """A cluster, without its administrator's password."""
-    return {
-        "name": cluster.name,
-        "tier": cluster.tier,
-        "region": cluster.region,
-        "address": _address(cluster.conninfo),
-        "database": cluster.database,
-        "admin_user": cluster.admin_user,
-        "pgbouncer": _address(cluster.pgbouncer) if cluster.pgbouncer else None,
-        "pgbouncer_prepares": cluster.pgbouncer_prepares,
-        "tenants": cluster.tenants,
-        "created_at": cluster.created_at,
-    }
-
-
-def _address(conninfo: str) -> str:
-    keywords = conninfo_to_dict(conninfo)
-    return f"{keywords.get('host') or keywords.get('hostaddr')}:{keywords.get('port') or 5432}"
 
 
 def key_json(known: KnownCredential, *, now: datetime | None = None) -> Json:

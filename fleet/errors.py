@@ -204,6 +204,18 @@ class AcrossFailed(TiergateError):
         self.sqlstate = sqlstate
 
 
+class ReplicaUnfit(TiergateError):
+    """What answers at an address is no standby of the cluster."""
+
+    code = "replica-unfit"
+    advice = "Give the address of one streaming standby of the cluster; see docs/how-to/replicas.md."
+
+    def __init__(self, cluster: str, replica: str, reason: str) -> None:
+        super().__init__(f"{replica!r} cannot be a replica of cluster {cluster!r}: {reason}")
+        self.cluster = cluster
+        self.reason = reason
+
+
 class PoolerUnfit(TiergateError):
     """A place's login does not get through the PgBouncer that was named."""
 

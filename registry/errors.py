@@ -110,6 +110,18 @@ class UnknownCluster(TiergateError):
         self.cluster = cluster
 
 
+class UnknownReplica(TiergateError):
+    """The cluster has no such replica."""
+
+    code = "unknown-replica"
+    advice = "`tiergate cluster show` tells those there are."
+
+    def __init__(self, cluster: str, name: str) -> None:
+        super().__init__(f"cluster {cluster!r} has no replica {name!r}")
+        self.cluster = cluster
+        self.name = name
+
+
 class ClusterExists(TiergateError):
     """The name is taken."""
 

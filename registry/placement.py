@@ -1,6 +1,6 @@
 """Where a tenant's rows live: the values that the registry answers with."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NewType
 
@@ -20,6 +20,18 @@ class TenantState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Replica:
+    """A streaming standby of a cluster.
+
+    Attributes:
+        conninfo: As of a `Place`; of one host.
+    """
+
+    name: str
+    conninfo: str
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """One database schema that holds rows, and how to reach it.
 
@@ -35,6 +47,8 @@ class Place:
         context_kid: Number of that key in the database's key table.
         via_pgbouncer: Whether *conninfo* leads through PgBouncer in transaction mode.
         prepares: Whether statements may be prepared by name there; PgBouncer cannot before 1.21.
+        replicas: The cluster's, by name.
+        replica: Which of them *conninfo* leads to; None for the cluster itself.
     """
 
     id: PlaceId
@@ -49,6 +63,19 @@ class Place:
     context_kid: int
     via_pgbouncer: bool = False
     prepares: bool = True
+    replicas: tuple[Replica, ...] = ()
+    replica: str | None = None
+
+    @property
+    def server(self) -> str:
+        """Name of the server that *conninfo* leads to: the cluster's, or CLUSTER/REPLICA."""
+        return self.cluster if self.replica is None else f"{self.cluster}/{self.replica}"
+
+    def at(self, replica: Replica) -> "Place":
+        """The same place, as it is read at *replica*; directly, whatever is in front of the cluster."""
+        return replace(
+            self, conninfo=replica.conninfo, replica=replica.name, via_pgbouncer=False, prepares=True
+        )
 
 
 @dataclass(frozen=True, slots=True)

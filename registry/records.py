@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypedDict
 
-from registry.placement import Place, PlaceId, TenantLimits, TenantState
+from registry.placement import Place, PlaceId, Replica, TenantLimits, TenantState
 from tiergate.tenant import TenantId, Tier
 
 
@@ -27,6 +27,7 @@ class Cluster:
         tenants: How many tenants were placed there when this was read.
         pgbouncer: As *conninfo*, of the PgBouncer that requests go through; None when there is none.
         pgbouncer_prepares: Whether it keeps track of statements that are prepared by name.
+        replicas: By name.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Cluster:
     tenants: int
     pgbouncer: str | None = None
     pgbouncer_prepares: bool = False
+    replicas: tuple[Replica, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from registry.rows.contexts import Contexts
 from registry.rows.credentials import Credentials
 from registry.rows.leaving import Leaving
 from registry.rows.own import OwnOfTenants
+from registry.rows.replicas import Replicas
 from registry.rows.whole import Whole
 from registry.vault import Vault
 from tiergate.deadline import finish
@@ -22,7 +23,7 @@ from tiergate.events import Emit
 _CLOSE_S = 2.0
 
 
-class Store(Leaving, OwnOfTenants, Credentials, Contexts, Audit, Whole):
+class Store(Leaving, OwnOfTenants, Credentials, Contexts, Replicas, Audit, Whole):
     """Clusters, places, tenants, keys of both kinds and the audit.
 
     Every method may also raise `RegistryUnavailable` (try again later) and

@@ -68,6 +68,15 @@ CLUSTER = Table(
     _moment("created_at"),
 )
 
+REPLICA = Table(
+    "replica",
+    METADATA,
+    Column("cluster", Text, ForeignKey(CLUSTER.c.name), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("conninfo", Text, nullable=False),
+    _moment("created_at"),
+)
+
 DATA_DATABASE = Table(
     "data_database",
     METADATA,

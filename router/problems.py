@@ -97,6 +97,7 @@ RULES: dict[type[TiergateError], Rule] = {
     registry.UnknownTenant: Rule(401, "28P01"),
     registry.UnknownKey: Rule(401, "28P01"),
     registry.UnknownCluster: Rule(404, "42704"),
+    registry.UnknownReplica: Rule(404, "42704"),
     registry.UnknownPlace: Rule(404, "42704"),
     registry.UnknownDatabase: Rule(404, "42704"),
     registry.UnknownCredential: Rule(404, "42704"),

@@ -15,6 +15,7 @@ from registry.errors import BadCluster, ClusterExists, UnknownCluster, UnknownPl
 from registry.placement import Place, PlaceId
 from registry.records import Cluster, Entry, KnownPlace, PlaceState
 from registry.rows.asking import Asking, row, rows, tell
+from registry.rows.replicas import REPLICAS, replicas_of
 from registry.tables import CLUSTER, DATA_DATABASE, PLACE, PLACEMENT
 from registry.vault import Vault
 from tiergate.tenant import Tier, tenant_id
@@ -34,6 +35,7 @@ PLACE_COLUMNS = (
     CLUSTER.c.pgbouncer.is_not(None).label("via_pgbouncer"),
     CLUSTER.c.pgbouncer_prepares,
     DATA_DATABASE.c.context_kid,
+    REPLICAS,
 )
 PLACES = PLACE.join(CLUSTER, PLACE.c.cluster == CLUSTER.c.name).join(
     DATA_DATABASE,
@@ -219,6 +221,7 @@ class Clusters(Asking):
             tenants=found["tenants"],
             pgbouncer=found["pgbouncer"],
             pgbouncer_prepares=found["pgbouncer_prepares"],
+            replicas=replicas_of(found),
         )
 
     def _known_place(self, found: RowMapping) -> KnownPlace:
@@ -238,6 +241,7 @@ class Clusters(Asking):
             context_kid=found["context_kid"],
             via_pgbouncer=found["via_pgbouncer"],
             prepares=found["pgbouncer_prepares"] or not found["via_pgbouncer"],
+            replicas=replicas_of(found),
         )
 
 
@@ -269,7 +273,7 @@ def _clusters() -> Select[tuple[object, ...]]:
         .where(PLACE.c.cluster == CLUSTER.c.name)
         .scalar_subquery()
     )
-    return select(CLUSTER, placed.label("tenants")).order_by(CLUSTER.c.name)
+    return select(CLUSTER, REPLICAS, placed.label("tenants")).order_by(CLUSTER.c.name)
 
 
 def _places() -> Select[tuple[object, ...]]:

@@ -30,7 +30,7 @@ NAMES = [name for name, _ in ALL]
 def test_every_command_that_was_promised_is_there() -> None:
     words = {
         "": ["demo", "serve", "check", "reload", "psql", "audit", "verify", "version"],
-        "cluster ": ["add", "set-address", "set-pgbouncer", "list", "show"],
+        "cluster ": ["add", "set-address", "set-pgbouncer", "add-replica", "remove-replica", "list", "show"],
         "tenant ": ["create", "list", "show", "set", "suspend", "resume"],
         "key ": ["create", "list", "revoke"],
         "keys ": ["list", "rotate-context"],

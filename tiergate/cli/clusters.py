@@ -135,6 +135,51 @@ def set_pgbouncer(
         say(f"Requests to cluster {name} go through {answer.get('pgbouncer')}.")
 
 
+Replica = Annotated[
+    str, typer.Option("--name", metavar="NAME", help="The replica's name.", show_default=False)
+]
+
+
+@app.command(
+    epilog="Example: [bold]tiergate cluster add-replica standard-1 --name r1 --address 'host=standby'[/bold]"
+)
+def add_replica(
+    name: ClusterName,
+    replica: Replica,
+    address: Annotated[
+        str,
+        typer.Option(
+            "--address",
+            "--conninfo",
+            metavar="ADDRESS",
+            help="The standby's host, port and TLS, as libpq keywords or a URL without a login.",
+            show_default=False,
+        ),
+    ],
+    admin: AdminUrl = None,
+    key: AdminKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let reads that accept staleness go to a standby of a cluster; again, it answers elsewhere now."""
+    with open_admin(find_address(admin, key)) as api:
+        answer = api.ask("PUT", path_of("clusters", name, "replicas", replica), {"address": address})
+    print_json(answer) if as_json else say(f"Reads of cluster {name} may go to replica {replica}.")
+
+
+@app.command(epilog="Example: [bold]tiergate cluster remove-replica standard-1 --name r1[/bold]")
+def remove_replica(
+    name: ClusterName,
+    replica: Replica,
+    admin: AdminUrl = None,
+    key: AdminKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send no more reads to a standby; what runs there ends in peace."""
+    with open_admin(find_address(admin, key)) as api:
+        answer = api.ask("DELETE", path_of("clusters", name, "replicas", replica))
+    print_json(answer) if as_json else say(f"Reads of cluster {name} no longer go to replica {replica}.")
+
+
 @app.command("list", epilog="Example: [bold]tiergate cluster list[/bold]")
 def list_clusters(
     limit: Limit = 100,
@@ -163,7 +208,14 @@ def show(
     """Show one cluster."""
     with open_admin(find_address(admin, key)) as api:
         answer = api.ask("GET", path_of("clusters", name))
-    print_json(answer) if as_json else print_facts(answer)
+    if as_json:
+        print_json(answer)
+        return
+    replicas = answer.get("replicas")
+    names = (
+        [f"{each['name']} at {each['address']}" for each in replicas] if isinstance(replicas, list) else []
+    )
+    print_facts({**answer, "replicas": names})
 
 
 def _dsn(dsn: str | None, dsn_file: Path | None) -> str:
