@@ -26,6 +26,7 @@ from tiergate.events import (
     Event,
     LoopFailed,
     PoolClosed,
+    ProtectionLost,
     RegistryFound,
     RegistryLost,
     RequestAnswered,
@@ -83,6 +84,10 @@ class Log:
                 self.say("debug", "connection-closed", cluster=cluster, tier=tier, reason=reason)
             case DialFailed(cluster, tier, error):
                 self._limit("warning", "dial-failed", cluster, cluster=cluster, tier=tier, error=scrub(error))
+            case ProtectionLost(place, cluster, tier, reason):
+                self._limit(
+                    "error", "protection-lost", place, place=place, cluster=cluster, tier=tier, reason=reason
+                )
             case ClockOff(cluster, offset_s, jumped_s):
                 facts = {"offset_s": round(offset_s, 3), "jumped_s": round(jumped_s, 3)}
                 self._limit("warning", "clock-off", cluster, cluster=cluster, **facts)

@@ -27,6 +27,7 @@ from tiergate.events import (
     Event,
     LoopFailed,
     PoolClosed,
+    ProtectionLost,
     RegistryFound,
     RegistryLost,
     RequestAnswered,
@@ -139,6 +140,10 @@ class Metrics:
         self._dials_failed = self._counter_by_tier(
             "tiergate_dial_failures_total", "Server connections that could not be opened."
         )
+        self._unprotected = self._counter_by_tier(
+            "tiergate_protection_losses_total",
+            "Times a place was found not to keep its tenants apart, and was not served.",
+        )
         self._closed = self._counter(
             "tiergate_connections_closed_total", "Server connections closed.", ["tier", "reason"]
         )
@@ -196,6 +201,8 @@ class Metrics:
                 self._closed.add((tier, reason))
             case DialFailed(tier=tier):
                 self._dials_failed.add((tier,))
+            case ProtectionLost(tier=tier):
+                self._unprotected.add((tier,))
             case ClockRead(cluster=cluster, offset_s=offset_s):
                 self._fold_clock(cluster, offset_s)
             case ClockOff():

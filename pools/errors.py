@@ -128,6 +128,18 @@ class DatabaseUnavailable(TiergateError):
         self.reason = reason
 
 
+class PlaceUnprotected(DatabaseUnavailable):
+    """A table that several tenants may reach is not under the rule; nobody is served there until it is."""
+
+    code = "place-unprotected"
+    advice = "Nothing ran. The operator finds the table in the log, and with `tiergate verify`."
+
+    def __init__(self, cluster: str, place: str, reason: str) -> None:
+        """*reason* names the table, for the log."""
+        super().__init__(cluster, reason)
+        self.args = (f"place {place!r} on cluster {cluster!r} does not keep its tenants apart",)
+
+
 class ConnectionLost(TiergateError):
     """The server hung up during the request; whether it took effect is unknown."""
 

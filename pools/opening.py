@@ -8,9 +8,9 @@ import psycopg
 from psycopg.pq.abc import PGconn
 
 from pools.bounds import PoolLimits
-from pools.clock import Clock
 from pools.dial import connect, connected, hang_up
 from pools.errors import ConnectionLost, DatabaseUnavailable
+from pools.upkeep import Upkeep
 from pools.wire import Wire
 from registry.placement import Place
 
@@ -18,18 +18,19 @@ from registry.placement import Place
 class Opening:
     """A dial. One that did not come to its end must be undone: a server may answer too late."""
 
-    def __init__(self, place: Place, limits: PoolLimits, clock: Clock) -> None:
+    def __init__(self, place: Place, limits: PoolLimits, upkeep: Upkeep) -> None:
         self._place = place
         self._limits = limits
-        self._clock = clock
+        self._upkeep = upkeep
         self._conn: PGconn | None = None
         self._wire: Wire | None = None
 
     async def run(self) -> Wire:
-        """Dial, log in, and ask the server for its time.
+        """Dial, log in, and ask the server for what we must know of it.
 
         Raises:
             DatabaseUnavailable: It did not come to that within server_connect_timeout.
+            PlaceUnprotected: Tenants are not kept apart there.
         """
         place, limits, loop = self._place, self._limits, asyncio.get_running_loop()
         began = loop.time()
@@ -39,7 +40,7 @@ class Opening:
                 await connected(self._conn)
                 prepared = limits.max_prepared_statements if place.prepares else 0
                 self._wire = wire = Wire(self._conn, max_prepared=prepared)
-                await self._clock.read(wire)
+                await self._upkeep.welcome(wire)
         except (psycopg.Error, OSError, TimeoutError, ConnectionLost) as exc:
             reason = getattr(exc, "reason", str(exc)).strip() or "no answer in time"
             raise DatabaseUnavailable(place.cluster, reason) from exc

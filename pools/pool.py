@@ -1,22 +1,31 @@
 """The connections of one login to one place, lent out one transaction at a time.
 
 Decides in plain code; dials and closes in tasks that it is given a starter for.
-Invariants: a wire is in exactly one of `_idle`, lent, being opened or being closed;
+Invariants: a wire is in exactly one of `resting`, lent, being opened or being closed;
 `size` counts all but the closing ones; each opening, open and closing wire holds
 one permit of the budget. A waiter that gives up leaves nothing behind.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 
 from pools.backoff import Backoff
 from pools.bounds import PoolLimits
 from pools.cluster import Cluster
-from pools.errors import ConnectionLost, DatabaseUnavailable, DeadlineExceeded, PoolExhausted, QueueFull
+from pools.errors import (
+    ConnectionLost,
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    PlaceUnprotected,
+    PoolExhausted,
+    QueueFull,
+)
+from pools.idle import Idle
 from pools.opening import Opening
+from pools.protection import Protection
 from pools.queue import Queue, Waiter
+from pools.upkeep import Upkeep
 from pools.wire import Wire
 from registry.placement import Place
 from tiergate.deadline import Deadline
@@ -32,6 +41,7 @@ class Pool:
 
     Attributes:
         retired: Serves nobody new; goes once who waits is served and what is lent has come back.
+        resting: Its connections that wait for work.
         active, opening: Connections lent out, and being dialled.
         closing: Connections whose end the server has not confirmed yet.
         is_reachable: Whether the last dial succeeded; None before the first.
@@ -50,15 +60,16 @@ class Pool:
         self._budget = cluster.budget
         self._start = start
         self._emit = emit
-        self._idle: deque[Wire] = deque()
+        self.resting = Idle(self._close)
         self._queue, self._backoff = Queue(limits.max_tenant_inflight), Backoff()
+        self._upkeep = Upkeep(cluster.clock, Protection(place, emit))
         self._loop = asyncio.get_running_loop()
-        self.last_used = self._loop.time()
+        self._since = self.last_used = self._loop.time()
 
     @property
     def idle(self) -> int:
         """Connections that wait for work."""
-        return len(self._idle)
+        return len(self.resting)
 
     @property
     def waiting(self) -> int:
@@ -68,7 +79,7 @@ class Pool:
     @property
     def size(self) -> int:
         """Connections that count against default_pool_size."""
-        return len(self._idle) + self.active + self.opening
+        return len(self.resting) + self.active + self.opening
 
     @property
     def is_quiet(self) -> bool:
@@ -79,9 +90,9 @@ class Pool:
 
     def lend_now(self, tenant: TenantId) -> Wire | None:
         """An idle connection, the most recently used first; None when one must be waited for."""
-        if not self._idle or not self._queue.may_have(tenant):
+        if not self.resting or not self._queue.may_have(tenant):
             return None
-        wire = self._idle.pop()
+        wire = self.resting.pop()
         self._queue.hold(tenant)
         self.active += 1
         self.last_used = wire.idle_since
@@ -94,13 +105,13 @@ class Pool:
             QueueFull: As many wait as may, of all or of this tenant, besides those that a dial may serve.
             PoolExhausted: None came free within query_wait_timeout.
             DeadlineExceeded: The request's own time ended first.
-            DatabaseUnavailable: The server cannot be reached.
+            DatabaseUnavailable: The server cannot be reached, or tenants are not kept apart there.
         """
         if (wire := self.lend_now(tenant)) is not None:
             return wire
         now = self._loop.time()
-        if self._backoff.is_on and not self.active and not self.opening:
-            raise DatabaseUnavailable(self.place.cluster, "a dial failed a moment ago")
+        if self._backoff.is_on and self._backoff.refusal and not self.active and not self.opening:
+            raise self._backoff.refusal.with_traceback(None)
         may_be_opened = max(0, self.limits.default_pool_size - self.active)
         if len(self._queue) >= self.limits.max_waiting + may_be_opened:
             raise QueueFull(self.place.id, len(self._queue))
@@ -130,11 +141,8 @@ class Pool:
     def give_back(self, wire: Wire, tenant: TenantId) -> None:
         """Take *tenant*'s connection back: to the next waiter, to rest, or to its end."""
         wire.broken = wire.broken or wire.doubtful
-        if wire.in_transaction and not wire.broken:
-            self._start(self._first(wire, tenant, wire.roll_back), "roll back")
-            return
-        if self.cluster.clock.is_due and not wire.broken:
-            self._start(self._first(wire, tenant, partial(self.cluster.clock.read, wire)), "read the clock")
+        if not wire.broken and (work := self._upkeep.due(wire)) is not None:
+            self._start(self._first(wire, tenant, work), "look after a connection")
             return
         self.active -= 1
         if wire.broken:
@@ -151,6 +159,8 @@ class Pool:
             self._close(wire, "broken")
         elif self._loop.time() > wire.expires_at:
             self._close(wire, "server_lifetime")
+        elif wire.opened_at < self._since:
+            self._close(wire, "reconnect")
         else:
             self._offer(wire)
 
@@ -161,6 +171,8 @@ class Pool:
                 await do()
         except (ConnectionLost, TimeoutError):
             wire.broken = True
+        except PlaceUnprotected as exc:
+            self._back_off(exc)
         finally:
             wire.broken = wire.broken or wire.in_transaction
             self.give_back(wire, tenant)
@@ -178,13 +190,13 @@ class Pool:
         elif self._budget.is_wanted:
             self._close(wire, "evicted")
         else:
-            wire.idle_since = self.last_used = now
-            self._idle.append(wire)
+            self.last_used = now
+            self.resting.add(wire)
 
     def _serve_idle(self) -> None:
         """Lend what rests to who may have it since a moment ago."""
-        while self._idle and self._queue and self._queue.serve(self._idle[-1]):
-            self._idle.pop()
+        while self.resting and self._queue and self._queue.serve(self.resting.last()):
+            self.resting.pop()
             self.active += 1
 
     def _want_no_more(self) -> None:
@@ -208,11 +220,11 @@ class Pool:
             self._start(self._open(), f"dial {self.place.cluster}")
 
     async def _open(self) -> None:
-        opening, wire = Opening(self.place, self.limits, self.cluster.clock), None
+        opening, wire = Opening(self.place, self.limits, self._upkeep), None
         try:
             wire = await opening.run()
         except DatabaseUnavailable as exc:
-            self._back_off(exc.reason)
+            self._back_off(exc)
         finally:
             self.opening -= 1
             if wire is None:
@@ -221,25 +233,23 @@ class Pool:
         if wire is not None:
             self._backoff.succeed()
             self.is_reachable = True
-            wire.on_lost = partial(self._lost, wire)
+            wire.on_lost = partial(self.resting.lose, wire)
             self._emit(ConnectionOpened(self.place.cluster, self.place.tier, wire.dial_s))
             self._take_in(wire)
 
-    def _back_off(self, reason: str) -> None:
+    def _back_off(self, refusal: DatabaseUnavailable) -> None:
         """Dial no sooner than after a pause that grows; tell those whom no open connection can serve."""
-        self._emit(DialFailed(self.place.cluster, self.place.tier, reason))
-        self.is_reachable = False
-        self._backoff.fail()
-        if self.active or self.opening > 1:
-            self._backoff.call_after(self.grow)
-            return
-        self._queue.fail(DatabaseUnavailable(self.place.cluster, reason))
+        self._emit(DialFailed(self.place.cluster, self.place.tier, refusal.reason))
+        self._backoff.fail(refusal)
+        if isinstance(refusal, PlaceUnprotected):
+            self.reconnect()  # it may be an older one that goes on working there
+        else:
+            self.is_reachable = False
+            if self.active or self.opening > 1:
+                self._backoff.call_after(self.grow)
+                return
+        self._queue.fail(refusal)
         self._budget.unwant(self.grow)
-
-    def _lost(self, wire: Wire) -> None:
-        if wire in self._idle:
-            self._idle.remove(wire)
-            self._close(wire, "server closed")
 
     def _close(self, wire: Wire, reason: str, tenant: TenantId | None = None) -> None:
         is_prompt = not wire.broken  # else it may wait for a statement that nothing can interrupt
@@ -265,34 +275,25 @@ class Pool:
 
     # -- housekeeping
 
-    def oldest_idle_at(self) -> float | None:
-        """Since when the longest resting connection rests; None when none does."""
-        return self._idle[0].idle_since if self._idle else None
-
-    def evict_one(self, reason: str) -> None:
-        """Close the connection that has rested longest."""
-        if self._idle:
-            self._close(self._idle.popleft(), reason)
-
     def tidy(self, now: float) -> None:
         """Close what has rested beyond server_idle_timeout or lived beyond its lifetime."""
-        for wire in list(self._idle):
-            has_rested = now - wire.idle_since > self.limits.server_idle_timeout
-            if has_rested or now > wire.expires_at:
-                self._idle.remove(wire)
-                self._close(wire, "server_idle_timeout" if has_rested else "server_lifetime")
+        self.resting.tidy(now, self.limits.server_idle_timeout)
 
     def retire(self) -> None:
         """Serve nobody new; what is lent ends when it comes back."""
         self.retired = True
-        while self._idle:
-            self._close(self._idle.popleft(), "retired")
+        self.resting.close_all("retired")
+
+    def reconnect(self) -> None:
+        """Replace what is open: what rests at once, what is lent when it comes back."""
+        self._since = self._loop.time()
+        self.resting.close_all("reconnect")
 
     def resize(self, limits: PoolLimits) -> None:
         """Go on with other limits; what rests beyond them is closed, what works when it comes back."""
         self.limits = limits
         self._queue.max_inflight = limits.max_tenant_inflight
         self._serve_idle()
-        while self._idle and self.size > limits.default_pool_size:
-            self.evict_one("pool shrunk")
+        while self.resting and self.size > limits.default_pool_size:
+            self.resting.close_oldest("pool shrunk")
         self.grow()

@@ -99,10 +99,10 @@ class Switchboard:
         resting = [
             (since, pool)
             for pool in self._pools.values()
-            if pool.place.cluster == cluster and (since := pool.oldest_idle_at()) is not None
+            if pool.place.cluster == cluster and (since := pool.resting.oldest_at()) is not None
         ]
         if resting:
-            min(resting, key=lambda pair: pair[0])[1].evict_one("evicted")
+            min(resting, key=lambda pair: pair[0])[1].resting.close_oldest("evicted")
 
     def _start(self, work: Coroutine[None, None, None], name: str) -> None:
         task = self._tasks.create_task(self._guarded(work, name), name=name)

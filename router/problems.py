@@ -85,6 +85,7 @@ RULES: dict[type[TiergateError], Rule] = {
     pools.PoolsExhausted: Rule(503, "53300"),
     pools.QueueFull: Rule(503, "53300"),
     pools.DatabaseUnavailable: Rule(503, "08006"),
+    pools.PlaceUnprotected: Rule(503, "57P03", says=_OURS),
     pools.ConnectionLost: Rule(503, "08006"),
     pools.StaleRoute: Rule(503, "57P03"),
     pools.ContextRefused: Rule(500, "XX000", says=_OURS),

@@ -63,6 +63,20 @@ class DialFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ProtectionLost:
+    """A place is served no more, since tenants are not kept apart there.
+
+    Attributes:
+        reason: Which table or view, and what is wrong with it.
+    """
+
+    place: str
+    cluster: str
+    tier: Tier
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClockRead:
     """A database's clock was read.
 
@@ -173,6 +187,7 @@ Event = (
     | ConnectionOpened
     | ConnectionClosed
     | DialFailed
+    | ProtectionLost
     | ClockRead
     | ClockOff
     | PoolClosed

@@ -3,13 +3,14 @@
 import asyncio
 
 from pools.backoff import Backoff
+from pools.errors import DatabaseUnavailable
 
 
 async def test_a_failure_begins_a_pause_and_a_success_ends_it() -> None:
     backoff = Backoff()
     seen = [backoff.is_on]
     for _ in range(30):
-        backoff.fail()
+        backoff.fail(DatabaseUnavailable("main", "nobody there"))
     seen.append(backoff.is_on)
     backoff.succeed()
     seen.append(backoff.is_on)
@@ -20,7 +21,7 @@ async def test_a_failure_begins_a_pause_and_a_success_ends_it() -> None:
 async def test_no_pause_is_longer_than_a_second() -> None:
     backoff, loop = Backoff(), asyncio.get_running_loop()
     for _ in range(300):
-        backoff.fail()
+        backoff.fail(DatabaseUnavailable("main", "nobody there"))
 
         assert backoff._until - loop.time() <= 1
 
@@ -33,7 +34,7 @@ async def test_who_asks_is_called_once_when_the_pause_is_over_and_may_ask_again(
         called.set()
 
     for _ in range(2):
-        backoff.fail()
+        backoff.fail(DatabaseUnavailable("main", "nobody there"))
         for _ in range(3):
             backoff.call_after(retry)
         called.clear()
