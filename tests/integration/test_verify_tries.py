@@ -8,6 +8,8 @@ import httpx
 import pytest
 
 from guard.verdict import Guard
+from pools.protection import Protection
+from pools.wire import Wire
 from registry.placement import Place
 from tests.support.operators import World, create
 from tests.support.places import open_pools
@@ -49,6 +51,16 @@ SELECT (SELECT md5(string_agg(t::text, '' ORDER BY t::text)) FROM tiergate_regis
 async def verification(world: World) -> AsyncIterator[Verification]:
     async with open_verification(world) as opened:
         yield opened
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pools take a place for protected unseen; what keeps a try from its aim is the database alone."""
+
+    async def check(protection: Protection, wire: Wire) -> None:
+        protection._asked_at = asyncio.get_running_loop().time()
+
+    monkeypatch.setattr(Protection, "check", check)
 
 
 @pytest.fixture
@@ -160,6 +172,7 @@ async def test_where_the_tier_may_run_all_of_sql_it_still_holds(
         ),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 async def test_an_escape_that_is_open_succeeds_and_is_named(
     installed: dict[Tier, Place], world: World, verification: Verification,
     mistake: str, undone: str, caught: set[str],
@@ -174,6 +187,23 @@ async def test_an_escape_that_is_open_succeeds_and_is_named(
     assert await ours(world) == []
 
 
+async def test_where_the_rule_is_off_the_gateway_says_that_it_serves_nobody(
+    installed: dict[Tier, Place], world: World
+) -> None:
+    conninfo = admin(world, installed[Tier.STANDARD])
+    await run_sql(conninfo, "ALTER TABLE app.members DISABLE ROW LEVEL SECURITY")
+
+    async with open_verification(world) as verification:
+        told = await look(verification, Asked(cluster="standard-1"))
+    await run_sql(conninfo, "ALTER TABLE app.members ENABLE ROW LEVEL SECURITY")
+
+    failed = {checked.code: checked.findings[0].detail for checked in told if checked.is_failed}
+    assert failed.keys() == {"rls-disabled", "try-failed"}
+    assert failed["try-failed"].startswith("place-unprotected: ")
+    assert await ours(world) == []
+
+
+@pytest.mark.usefixtures("unchecked")
 async def test_where_escapes_succeed_no_other_tenant_loses_a_row_and_none_is_shown(
     installed: dict[Tier, Place], world: World, verification: Verification
 ) -> None:
