@@ -21,6 +21,7 @@ from admin.answers import JsonAnswer
 from admin.gate import Key, KeyGate, actor_of, read_limited
 from admin.leaving import unless_gone
 from admin.operations import Operations
+from admin.ordering import OrderRoutes
 from admin.problems import on_no_route, on_refusal, on_surprise
 from admin.shapes import Nothing, Statement, read_body
 from admin.verifying import Verifier, Verifying
@@ -70,6 +71,7 @@ def build_admin(
         msg = f"an admin key has at least {_SHORTEST_KEY} characters"
         raise ValueError(msg)
     acts, state = Acts(operations), _State(operations, gateway)
+    orders = OrderRoutes(lambda: operations.ordering)
     shown = Key(key)
     apart = Key(cross_tenant_key) if cross_tenant_key is not None else None
     door = AcrossDoor(lambda: operations.across, apart, shown)
@@ -79,6 +81,9 @@ def build_admin(
             Route("/livez", state.live),
             Route("/readyz", state.ready),
             Route("/pools", state.pools),
+            Route("/gateways", orders.list_gateways),
+            Route("/orders", orders.list_standing),
+            Route("/orders", orders.give, methods=["POST"]),
             Route("/reload", state.reload, methods=["POST"]),
             Route("/audit", acts.audit),
             Route("/audit/verify", acts.verify_audit),

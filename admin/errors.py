@@ -111,6 +111,16 @@ class KeyInUse(TiergateError):
         self.left_s = left_s
 
 
+class ScopeShared(TiergateError):
+    """What is asked for one tenant would be done to all who share its connections."""
+
+    code = "scope-shared"
+    advice = "Name the pool, and it is done for all of them: `--pool`."
+
+    def __init__(self, tenant: str, place: str) -> None:
+        super().__init__(f"the connections of tenant {tenant!r} are those of pool {place!r}, which it shares")
+
+
 class NoSuchRoute(TiergateError):
     """Nothing is at this path, or not for this method."""
 

@@ -12,6 +12,7 @@ from admin.acting import access_of
 from admin.contexts import Contexts
 from admin.deleting import Deleting
 from admin.dsn import Dsn, is_same_address, read_dsn
+from admin.orders import Ordering
 from admin.owning import Owning
 from admin.replicas import Replicas
 from fleet.access import ClusterAccess
@@ -86,6 +87,7 @@ class Operations(Deleting, Owning, Contexts, Replicas):
     def __init__(self, store: Store, provisioner: Provisioner, application_schema: str) -> None:
         super().__init__(store)
         self.across = Across(store, frozenset({"public", application_schema}))
+        self.ordering = Ordering(store)
         self._provisioner = provisioner
         self._schema = application_schema
 

@@ -14,6 +14,7 @@ from admin.errors import (
     KeyInUse,
     NoSuchRoute,
     NotAdmitted,
+    ScopeShared,
 )
 from config.errors import SettingsInvalid
 from fleet import errors as fleet
@@ -32,6 +33,7 @@ _STATUS: dict[type[TiergateError], int] = {
     BodyTooLarge: 413,
     BodyInvalid: 422,
     KeyInUse: 409,
+    ScopeShared: 409,
     SettingsInvalid: 409,
     pools.StatementRefused: 422,
     pools.StatementCostly: 422,

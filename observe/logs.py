@@ -24,7 +24,9 @@ from tiergate.events import (
     ConnectionOpened,
     DialFailed,
     Event,
+    GatesSet,
     LoopFailed,
+    OrderDone,
     PoolClosed,
     ProtectionLost,
     RegistryFound,
@@ -103,6 +105,11 @@ class Log:
                 self.say("info", "audit", entry=entries, act=act, head=head)
             case AuditCut(known, found):
                 self.say("error", "audit-cut", known=known, found=found)
+            case GatesSet(paused, drained):
+                self.say("info", "gates", paused=paused, drained=drained)
+            case OrderDone(order, verb, scope, actor, took_s):
+                told = {"verb": verb, "scope": scope, "actor": actor}
+                self.say("info", "order-done", order=order, **told, ms=_ms(took_s))
             case LoopFailed(loop, error):
                 self._limit("error", "loop-failed", loop, loop=loop, error=scrub(error))
             case _:

@@ -25,7 +25,9 @@ from tiergate.events import (
     ConnectionOpened,
     DialFailed,
     Event,
+    GatesSet,
     LoopFailed,
+    OrderDone,
     PoolClosed,
     ProtectionLost,
     RegistryFound,
@@ -148,6 +150,21 @@ class Metrics:
             "tiergate_connections_closed_total", "Server connections closed.", ["tier", "reason"]
         )
         self._pools_closed = self._counter("tiergate_pools_closed_total", "Pools closed.", ["tier", "reason"])
+        self._closed_scopes = Gauge(
+            "tiergate_paused_scopes",
+            "Tenants, pools and clusters that operators have paused or drained.",
+            ["verb"],
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
+        for verb in ("pause", "drain"):
+            self._closed_scopes.labels(verb).set(0)
+        self._orders = self._counter(
+            "tiergate_orders_total",
+            "Orders of operators that processes have carried out.",
+            ["verb"],
+            [(verb,) for verb in ("show", "pause", "resume", "drain", "reconnect", "kill")],
+        )
 
     def _make_registry_metrics(self) -> None:
         self._cache = self._counter(
@@ -219,6 +236,11 @@ class Metrics:
                 self._audit_entries.set(entries)
             case AuditCut():
                 self._audit_cuts.inc()
+            case GatesSet(paused=paused, drained=drained):
+                self._closed_scopes.labels("pause").set(paused)
+                self._closed_scopes.labels("drain").set(drained)
+            case OrderDone(verb=verb):
+                self._orders.add((verb,))
             case LoopFailed(loop=loop):
                 self._loops_failed.add((loop,))
             case _:

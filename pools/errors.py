@@ -6,6 +6,8 @@ from typing import ClassVar
 from tiergate.errors import TiergateError
 from tiergate.tenant import TenantId
 
+_LONGEST_RETRY_S = 30.0
+
 
 class StatementRefused(TiergateError):
     """The text is no statement that runs here."""
@@ -219,3 +221,45 @@ class PoolsExhausted(TiergateError):
     def __init__(self, max_pools: int) -> None:
         super().__init__(f"all {max_pools} pools are in use")
         self.max_pools = max_pools
+
+
+class Paused(TiergateError):
+    """An operator has paused the tenant, its pool or its cluster, for longer than the request may wait."""
+
+    code = "paused"
+    retryable = True
+    advice = "Try again shortly; a pause ends by itself, or by `tiergate resume`. Nothing was run."
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(f"an operator has paused what the request needs; it waited {waited_s:.2f} s")
+        self.waited_s = waited_s
+
+
+class Drained(TiergateError):
+    """An operator has taken the tenant, its pool or its cluster out of service for some time."""
+
+    code = "drained"
+    retryable = True
+    advice = "Try again later; a drain ends by itself, or by `tiergate resume`. Nothing was run."
+
+    def __init__(self, left_s: float) -> None:
+        """*left_s* is until it ends by itself."""
+        super().__init__("an operator has taken what the request needs out of service for some time")
+        self.wait_s = min(_LONGEST_RETRY_S, left_s)
+
+
+class Killed(TiergateError):
+    """An operator has ended the request.
+
+    Attributes:
+        was_running: Whether it had begun, so that it may have taken effect.
+    """
+
+    code = "killed"
+    retryable = True
+    advice = "If it had begun, whether it took effect is unknown: look before repeating a write."
+
+    def __init__(self, *, was_running: bool) -> None:
+        how = "while it ran; whether it took effect is unknown" if was_running else "before it had begun"
+        super().__init__(f"an operator has ended the request {how}")
+        self.was_running = was_running

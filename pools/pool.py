@@ -76,6 +76,10 @@ class Pool:
         """Requests that wait for a connection."""
         return len(self._queue)
 
+    def inflight(self, tenant: TenantId | None) -> int:
+        """Connections that *tenant*, or anybody, has, or has left to a server that has not let go of them."""
+        return self._queue.inflight(tenant)
+
     @property
     def size(self) -> int:
         """Connections that count against default_pool_size."""
@@ -85,8 +89,6 @@ class Pool:
     def is_quiet(self) -> bool:
         """Whether nobody uses or awaits a connection, so that the pool may go."""
         return not (self.active or self.opening or self._queue)
-
-    # -- lending
 
     def lend_now(self, tenant: TenantId) -> Wire | None:
         """An idle connection, the most recently used first; None when one must be waited for."""
@@ -272,8 +274,6 @@ class Pool:
             self._budget.ending -= is_prompt
             self._budget.give()
             self.grow()
-
-    # -- housekeeping
 
     def tidy(self, now: float) -> None:
         """Close what has rested beyond server_idle_timeout or lived beyond its lifetime."""

@@ -64,6 +64,10 @@ class Queue:
         """Whether *tenant* may have one more connection."""
         return self._inflight[tenant] < self.max_inflight
 
+    def inflight(self, tenant: TenantId | None) -> int:
+        """Connections that *tenant* has, or everybody."""
+        return sum(self._inflight.values()) if tenant is None else self._inflight[tenant]
+
     def hold(self, tenant: TenantId) -> None:
         """*tenant* has one more."""
         self._inflight[tenant] += 1

@@ -7,20 +7,17 @@ was used least recently, and that nobody is using, goes first.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from types import TracebackType
-from typing import Self
 
 from observe.snapshot import BudgetCount, PoolSnapshot, TierCount
-from pools.bounds import SwitchboardLimits
+from pools.bounds import PoolLimits, SwitchboardLimits
 from pools.clock import Ours
 from pools.cluster import Cluster
 from pools.errors import PoolsExhausted
-from pools.lease import RequestLimits, Transaction, run
+from pools.gates import Gates
+from pools.loan import Lease
 from pools.pool import Pool
-from pools.result import Result
-from pools.wire import Wire
 from registry.placement import Place, PlaceId, Placement
 from tiergate.deadline import Deadline
 from tiergate.events import Emit, LoopFailed, PoolClosed
@@ -30,7 +27,12 @@ _TIDY_EVERY_S = 1.0
 
 
 class Switchboard:
-    """Lends connections to tenants."""
+    """Lends connections to tenants.
+
+    Attributes:
+        gates: What operators have paused or drained.
+        leases: All that have a connection, or wait for one.
+    """
 
     def __init__(self, limits: SwitchboardLimits, tasks: asyncio.TaskGroup, emit: Emit, ours: Ours) -> None:
         self._limits = limits
@@ -41,10 +43,16 @@ class Switchboard:
         self._retiring: set[Pool] = set()
         self._clusters: dict[str, Cluster] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self.gates = Gates(emit)
+        self.leases: set[Lease] = set()
 
-    def lease(self, placement: Placement, deadline: Deadline) -> "Lease":
+    def lease(self, placement: Placement, deadline: Deadline) -> Lease:
         """A connection that is *placement*'s tenant's alone inside the `async with`."""
         return Lease(self, placement, deadline)
+
+    def limits(self, placement: Placement) -> PoolLimits:
+        """What the pool that serves *placement* may use."""
+        return self._limits.tiers[placement.place.tier]
 
     def pool(self, placement: Placement) -> Pool:
         """The pool that serves *placement*, made if need be.
@@ -114,6 +122,16 @@ class Switchboard:
             await work
         except Exception as exc:  # noqa: BLE001 - one broken connection must not end the gateway
             self._emit(LoopFailed(name, f"{type(exc).__name__}: {exc}"))
+
+    def retire(self, is_meant: Callable[[Place], bool], reason: str) -> list[Pool]:
+        """Have the next request of each place that is meant get a new pool; those that go.
+
+        Who waits is served first, and nobody gets an error.
+        """
+        meant = [pool for pool in self._pools.values() if is_meant(pool.place)]
+        for pool in meant:
+            self._retire(pool, reason)
+        return meant
 
     def dismiss(self, place: PlaceId) -> None:
         """Close the pool of a place that goes away, if there is one."""
@@ -207,51 +225,6 @@ class Switchboard:
             if pool.is_reachable is not None:
                 verdicts[pool.place.cluster] = verdicts.get(pool.place.cluster, False) or pool.is_reachable
         return verdicts
-
-
-class Lease:
-    """A connection that is one tenant's alone for one transaction.
-
-    Attributes:
-        queue_s, connect_s: Seconds waited for a connection, and how many of them it was being dialled.
-    """
-
-    __slots__ = ("_deadline", "_placement", "_pool", "_switchboard", "_wire", "connect_s", "queue_s")
-
-    def __init__(self, switchboard: Switchboard, placement: Placement, deadline: Deadline) -> None:
-        self._switchboard = switchboard
-        self._placement = placement
-        self._deadline = deadline
-        self._pool: Pool | None = None
-        self._wire: Wire | None = None
-        self.queue_s = self.connect_s = 0.0
-
-    async def __aenter__(self) -> Self:
-        self._pool = pool = self._switchboard.pool(self._placement)
-        self._wire = pool.lend_now(self._placement.tenant)
-        if self._wire is None:
-            loop = asyncio.get_running_loop()
-            began = loop.time()
-            try:
-                self._wire = wire = await pool.lend(self._placement.tenant, self._deadline)
-                self.connect_s = max(0.0, wire.opened_at - max(began, wire.opened_at - wire.dial_s))
-            finally:
-                self.queue_s = loop.time() - began - self.connect_s
-        return self
-
-    async def run(self, transaction: Transaction, limits: RequestLimits) -> list[Result]:
-        """Run *transaction*; see `pools.lease.run` for what it returns and raises."""
-        if self._wire is None or self._pool is None:
-            raise RuntimeError("a lease runs inside `async with`")
-        clock = self._pool.cluster.clock
-        return await run(self._wire, clock, self._placement, transaction, limits, self._deadline)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._wire is not None and self._pool is not None:
-            self._pool.give_back(self._wire, self._placement.tenant)
-            self._wire = None
 
 
 def _way(place: Place) -> tuple[object, ...]:

@@ -55,10 +55,9 @@ class Wire:
 
     Attributes:
         pid: The server process at the other end, as the server named it at login.
-        broken: Nothing more can be asked of this connection.
+        broken, ended: Nothing more can be asked of it; the server has let go of it, too.
         doubtful: Something may be left on it, so that nobody else shall have it.
-        opened_at: When its dial had succeeded, on the event loop's clock.
-        dial_s: How long that took.
+        opened_at, dial_s: When its dial had succeeded, on the event loop's clock, and how long it took.
         expires_at: When it is closed at the next occasion, on the same clock.
         idle_since: When it last came free, on the same clock.
         on_lost: Called once when the server hangs up while nothing is outstanding.
@@ -78,7 +77,7 @@ class Wire:
         self._flight: asyncio.Future[None] | None = None
         self._max_bytes = self._reads = 0
         self.pid = conn.backend_pid
-        self.broken = self.doubtful = False
+        self.broken = self.doubtful = self.ended = False
         self.opened_at = self.idle_since = self._loop.time()
         self.expires_at = math.inf
         self.dial_s = 0.0
@@ -99,7 +98,7 @@ class Wire:
         try:
             self._ask(text, params, _Kind.ROWS if rows else _Kind.ASK)
         except psycopg.OperationalError as exc:
-            self._lose(ConnectionLost(str(exc).strip()))  # `fly` tells
+            self.lose(ConnectionLost(str(exc).strip()))  # `fly` tells
 
     def _ask(self, text: bytes, params: Sequence[bytes | None], kind: _Kind) -> None:
         conn, names, steps = self._conn, self._names, self._steps
@@ -148,7 +147,7 @@ class Wire:
             raise ConnectionLost(self._reason())
         self._max_bytes, self._reads, self._at = max_bytes, 0, 0
         self._flight = flight = self._loop.create_future()
-        timer = None if until is None else self._loop.call_at(until, self._lose, DeadlineExceeded("database"))
+        timer = None if until is None else self._loop.call_at(until, self.lose, DeadlineExceeded("database"))
         landed = False
         try:
             self._conn.pipeline_sync()
@@ -191,17 +190,17 @@ class Wire:
         try:
             self._flush()
         except psycopg.OperationalError as exc:
-            self._lose(ConnectionLost(str(exc).strip()))
+            self.lose(ConnectionLost(str(exc).strip()))
 
     def _readable(self) -> None:
         try:
             self._read()
             self._collect()
         except psycopg.OperationalError as exc:
-            self._lose(ConnectionLost(str(exc).strip()))
+            self.lose(ConnectionLost(str(exc).strip()))
             return
         if self._conn.status == _BAD:
-            self._lose(ConnectionLost(self._reason()))
+            self.lose(ConnectionLost(self._reason()))
 
     def _read(self) -> None:
         """Take in what has come, and give up a flight that brings more than it may."""
@@ -214,12 +213,12 @@ class Wire:
         self._line.before_read()
         self._conn.consume_input()
         if self._line.after_read() > self._max_bytes and self._flight is not None:
-            self._lose(ResponseTooLarge(self._max_bytes))
+            self.lose(ResponseTooLarge(self._max_bytes))
 
     def _hear(self, notice: PGresult) -> None:
         """The server speaks unasked; its last words come some milliseconds before its close."""
         if notice.error_field(pq.DiagnosticField.SEVERITY_NONLOCALIZED) in _LAST_WORDS:
-            self._lose(ConnectionLost(notice.get_error_message()))
+            self.lose(ConnectionLost(notice.get_error_message()))
 
     def _collect(self) -> None:
         conn, flight, steps = self._conn, self._flight, self._steps
@@ -240,15 +239,15 @@ class Wire:
                 flight.set_result(None)
                 return
             elif result.status in _COPIES:  # libpq has no COPY in a pipeline, and would say this for ever
-                self._lose(ConnectionLost("the server began to copy"))
+                self.lose(ConnectionLost("the server began to copy"))
                 return
             else:
                 steps[self._at].answer.append(result)
                 if conn.status == _BAD:
                     return
 
-    def _lose(self, error: Exception) -> None:
-        """Stop listening for good, and tell whoever waits."""
+    def lose(self, error: Exception) -> None:
+        """Give it up, and tell whoever waits; `close` ends what runs."""
         if self.broken:
             return
         self.broken = True
@@ -289,6 +288,7 @@ class Wire:
             conn.finish()
             conn.notice_handler = None
             self._line.close()
+            self.ended = True
 
     async def _cancel(self) -> None:
         """Ask the server to end what runs; returns when it has taken note, or cannot be asked."""

@@ -61,6 +61,7 @@ class Feed:
     """Listens to the registry.
 
     Args:
+        on_order: Called when there are new orders, or may be.
         timeout_s: For dialling, and for the answer to a heartbeat.
         heartbeat_s: How often the connection is tried; a dead peer is noticed within this and *timeout_s*.
     """
@@ -72,6 +73,7 @@ class Feed:
         credentials: Credentials,
         *,
         emit: Emit,
+        on_order: Callable[[], None] = lambda: None,
         timeout_s: float = 2.0,
         heartbeat_s: float = 5.0,
     ) -> None:
@@ -80,6 +82,7 @@ class Feed:
         self._tenants = tenants
         self._credentials = credentials
         self._emit = emit
+        self._on_order = on_order
         self._timeout_s = timeout_s
         self._heartbeat_s = heartbeat_s
         self._is_lost_told = False
@@ -156,6 +159,7 @@ class Feed:
     def _doubt(self) -> None:
         self._tenants.doubt()
         self._credentials.doubt()
+        self._on_order()
 
     def _hear(self, _link: object, _pid: int, _channel: str, payload: str) -> None:
         self._heard += 1
@@ -164,6 +168,8 @@ class Feed:
                 self._tenants.forget(TenantId(tenant))
             case {"credential": str(key_id)}:
                 self._credentials.forget(key_id)
+            case {"order": _}:
+                self._on_order()
             case _:  # everything, or something that a later tiergate says
                 self._doubt()
 

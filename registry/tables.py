@@ -13,6 +13,7 @@ from sqlalchemy import (
     Double,
     ForeignKey,
     ForeignKeyConstraint,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -164,3 +165,42 @@ AUDIT = Table(
     Column("digest", LargeBinary, nullable=False, unique=True),
 )
 """Written by `registry.rows.asking` alone; triggers refuse every change of what is there."""
+
+GATEWAY_PROCESS = Table(
+    "gateway_process",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("gateway", Text, nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("forget_after_s", Double, nullable=False),
+    _moment("started_at"),
+    _moment("seen_at"),
+    Column("holdings", JSONB, nullable=False),
+    Column("answers", JSONB, nullable=False),
+)
+"""Each row is written by the process that it is about; `answers` are to `pool_order`, by its id."""
+
+POOL_ORDER = Table(
+    "pool_order",
+    METADATA,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column(
+        "verb",
+        Text,
+        CheckConstraint(
+            "verb IN ('show', 'pause', 'resume', 'drain', 'reconnect', 'kill')",
+            name="verb",
+        ),
+        nullable=False,
+    ),
+    Column(
+        "kind", Text, CheckConstraint("kind IN ('tenant', 'pool', 'cluster')", name="kind"), nullable=False
+    ),
+    Column("name", Text, nullable=False),
+    Column("place", Text),
+    Column("actor", Text, nullable=False),
+    _moment("made_at"),
+    Column("ends_at", DateTime(timezone=True), nullable=False),
+)

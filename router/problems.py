@@ -84,6 +84,9 @@ RULES: dict[type[TiergateError], Rule] = {
     pools.PoolExhausted: Rule(503, "53300"),
     pools.PoolsExhausted: Rule(503, "53300"),
     pools.QueueFull: Rule(503, "53300"),
+    pools.Paused: Rule(503, "53300"),
+    pools.Drained: Rule(503, "57P03"),
+    pools.Killed: Rule(503, "57P01"),
     pools.DatabaseUnavailable: Rule(503, "08006"),
     pools.PlaceUnprotected: Rule(503, "57P03", says=_OURS),
     pools.ConnectionLost: Rule(503, "08006"),
@@ -169,7 +172,7 @@ def problem(error: BaseException, *, neon: bool) -> Problem:
         (b"tiergate-error", outcome.encode()),
     ]
     if status in (429, 503) or said.code in _REPEAT_AS_IT_IS:
-        wait_s = error.wait_s if isinstance(error, edge.RateLimited) else 1
+        wait_s = error.wait_s if isinstance(error, edge.RateLimited | pools.Drained) else 1
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(wait_s))))
     if status == HTTPStatus.UNAUTHORIZED and not neon:
         headers.append((b"www-authenticate", b'Bearer realm="tiergate"'))

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from guard.verdict import Guard, parts
 from pools.errors import ContextRefused, DeadlineExceeded, ResponseTooLarge, StaleRoute
 from pools.lease import Isolation, RequestLimits, Transaction
+from pools.loan import Lease
 from pools.result import Result
-from pools.switchboard import Lease, Switchboard
+from pools.switchboard import Switchboard
 from registry.directory import Directory
 from registry.placement import Placement
 from router.admission import Admission, admit

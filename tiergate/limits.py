@@ -3,6 +3,7 @@
 from config.settings import Settings
 from pools.binding import BELIEVED_S as TOKEN_S
 from pools.bounds import PoolLimits, SwitchboardLimits
+from pools.orders import MARGIN_S
 from router.rates import Rate
 from router.sql import DoorLimits
 from tiergate.tenant import Tier
@@ -53,6 +54,11 @@ def retire_after_s(settings: Settings) -> float:
     """
     remembered_s = max(1.1 * settings.registry.ttl_s, settings.registry.stale_for_s)
     return remembered_s + settings.gateway.request_timeout_s + TOKEN_S
+
+
+def forget_after_s(settings: Settings) -> float:
+    """How long others reckon with a process that is silent: longer than it can serve anybody."""
+    return retire_after_s(settings) + MARGIN_S
 
 
 def full_sql(settings: Settings) -> frozenset[Tier]:

@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 
 from admin.app import Gateway as AdminGateway
 from admin.app import build_admin
@@ -22,6 +22,8 @@ from fleet.provision import Provisioner
 from observe.lines import LineWriter
 from observe.logs import Log
 from observe.metrics import Metrics
+from pools.holdings import holdings
+from pools.orders import Orders, leave
 from pools.switchboard import Switchboard, open_switchboard
 from registry.cache import Limits
 from registry.credentials import Keys, open_keys
@@ -37,8 +39,9 @@ from tiergate.deadline import Deadline
 from tiergate.events import Event
 from tiergate.guarding import guard_of
 from tiergate.identifying import identifier
-from tiergate.limits import door_limits, full_sql, pool_limits, rates, retire_after_s
+from tiergate.limits import door_limits, forget_after_s, full_sql, pool_limits, rates, retire_after_s
 from tiergate.listening import Addresses, Server, url
+from tiergate.process import this_process
 from verify.run import Verification
 
 _REFRESH_S = 1.0
@@ -62,6 +65,7 @@ class Gateway:
     keys: Keys
     feed: Feed
     switchboard: Switchboard
+    orders: Orders
     admission: Admission
     door: SqlDoor
     operations: Operations
@@ -86,6 +90,7 @@ class Gateway:
         self.door.limits, self.door.guard = door_limits(now), guard
         self.operations.let_run(full_sql(now))
         self.operations.retire_after_s = retire_after_s(now)
+        self.orders.process = replace(self.orders.process, forget_after_s=forget_after_s(now))
         self.door.trust(identifier(now, self.keys))
         self.admission.max_inflight, self.admission.rates.rates = now.gateway.max_inflight, rates(now)
         said = now.logging
@@ -98,26 +103,11 @@ class Gateway:
         return AdminGateway(
             metrics=self.metrics.render,
             readiness=self.readiness,
-            pools=self.pools,
+            pools=lambda: holdings(self.switchboard, most=self.settings.pools.max_pools),
             reload=self._reload_all,
             run=self.door.run_as,
             verify=self.verification.run,
         )
-
-    def pools(self) -> dict[str, object]:
-        """Every pool of this process, and what each cluster's budget has left."""
-        return {
-            "pools": [
-                {
-                    "place": pool.place.id, "cluster": pool.place.cluster, "tier": pool.place.tier,
-                    "active": pool.active, "idle": pool.idle, "waiting": pool.waiting,
-                    "opening": pool.opening, "closing": pool.closing, "retired": pool.retired,
-                    "default_pool_size": pool.limits.default_pool_size,
-                }
-                for pool in self.switchboard.pools()
-            ],
-            "budgets": [asdict(budget) for budget in self.switchboard.snapshot().budgets],
-        }  # fmt: skip
 
     def _reload_all(self) -> dict[str, tuple[str, ...]]:
         """Reload, in the other processes of this gateway too."""
@@ -167,10 +157,16 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         limits = Limits.of(settings.registry)
         directory = await stack.enter_async_context(open_directory(store, limits, emit=emit))
         keys = await stack.enter_async_context(open_keys(store, limits, emit=emit))
-        feed = Feed(settings.registry.url, directory, keys, emit=emit, timeout_s=settings.registry.timeout_s)
+        process = this_process(settings)
+        stack.push_async_callback(leave, store, process)
         switchboard = await stack.enter_async_context(
             open_switchboard(pool_limits(settings), emit, drain_timeout_s=_CLOSE_S)
         )
+        orders = Orders(store, process, switchboard, emit=emit)
+        feed = Feed(
+            settings.registry.url, directory, keys,
+            emit=emit, on_order=orders.wake, timeout_s=settings.registry.timeout_s,
+        )  # fmt: skip
         metrics = Metrics(
             switchboard.snapshot,
             hits=lambda: {"placement": directory.cache.hits, "credential": keys.cache.hits},
@@ -190,7 +186,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
             full_sql=lambda: provisioner.full_sql, guard=lambda: door.guard,
         )  # fmt: skip
         gateway = Gateway(
-            settings, store, directory, keys, feed, switchboard, admission,
+            settings, store, directory, keys, feed, switchboard, orders, admission,
             door, operations, verification, metrics, log, reread,
         )  # fmt: skip
         await stack.enter_async_context(_background(gateway))
@@ -199,6 +195,8 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
 
 @asynccontextmanager
 async def _background(gateway: Gateway) -> AsyncIterator[None]:
+    await gateway.orders.run_once()  # nobody is served before it is known what is paused
+
     async def refresh() -> None:
         while True:
             gateway.metrics.refresh()
@@ -209,6 +207,7 @@ async def _background(gateway: Gateway) -> AsyncIterator[None]:
         running = [
             tasks.create_task(gateway.feed.run(), name="registry feed"),
             tasks.create_task(gateway.keys.run(), name="keys in use"),
+            tasks.create_task(gateway.orders.run(), name="orders"),
             tasks.create_task(refresh(), name="refresh metrics"),
         ]
         try:

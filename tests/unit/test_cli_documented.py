@@ -29,7 +29,24 @@ NAMES = [name for name, _ in ALL]
 
 def test_every_command_that_was_promised_is_there() -> None:
     words = {
-        "": ["demo", "serve", "check", "reload", "psql", "audit", "verify", "version"],
+        "": [
+            "demo",
+            "serve",
+            "check",
+            "reload",
+            "psql",
+            "audit",
+            "verify",
+            "version",
+            "pools",
+            "gateways",
+            "show",
+            "pause",
+            "resume",
+            "drain",
+            "reconnect",
+            "kill",
+        ],
         "cluster ": ["add", "set-address", "set-pgbouncer", "add-replica", "remove-replica", "list", "show"],
         "tenant ": ["create", "list", "show", "set", "suspend", "resume"],
         "key ": ["create", "list", "revoke"],

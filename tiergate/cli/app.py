@@ -2,7 +2,19 @@
 
 import typer
 
-from tiergate.cli import across, audit, clusters, context_keys, gateway, keys, psql, tenants, verify
+from tiergate.cli import (
+    across,
+    audit,
+    clusters,
+    context_keys,
+    gateway,
+    gateways,
+    keys,
+    orders,
+    psql,
+    tenants,
+    verify,
+)
 
 app = typer.Typer(
     name="tiergate",
@@ -15,6 +27,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 gateway.add_to(app)
+gateways.add_to(app)
+orders.add_to(app)
 app.add_typer(clusters.app, name="cluster")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(keys.app, name="key")

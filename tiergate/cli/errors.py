@@ -82,6 +82,21 @@ class AuditBroken(TiergateError):
         super().__init__(f"the audit was altered: {why}; intact before that: {intact}")
 
 
+class OrderUnfinished(TiergateError):
+    """Not every process of every gateway has done what it was told, or has said so."""
+
+    code = "order-unfinished"
+    retryable = True
+    advice = (
+        "The order is given, and goes on. Ask again to wait on; a silent process carries it out once it"
+        " reaches the registry, and is forgotten when it can serve nobody any more."
+    )
+
+    def __init__(self, verb: str, whom: str, left: Sequence[str], *, is_over: bool) -> None:
+        why = "it has ended meanwhile, or was replaced by another one" if is_over else "; ".join(left)
+        super().__init__(f"{verb} {whom}: not done everywhere: {why}")
+
+
 class PlacesFailed(TiergateError):
     """A question across tenants has no answer, or half an answer, from some places."""
 
