@@ -74,6 +74,7 @@ class Metrics:
         snapshot: Asked at each `refresh`; plain and quick.
         outcomes: How requests may end, shown as 0 before they first do; else `known_outcomes`.
         hits: By cache, how often it has answered from memory so far; too many to tell as events.
+        inflight: How many requests are in hand now.
     """
 
     def __init__(
@@ -81,10 +82,12 @@ class Metrics:
         snapshot: Callable[[], PoolSnapshot] = PoolSnapshot,
         outcomes: Iterable[str] | None = None,
         hits: Callable[[], Mapping[str, int]] = dict,
+        inflight: Callable[[], int] = int,
     ) -> None:
         self._snapshot = snapshot
         self._hits = hits
         self._hits_seen: dict[str, int] = {}
+        self._count_inflight = inflight
         self.registry = CollectorRegistry()
         self._tallies: list[CounterTally | HistogramTally] = []
         self._make_request_metrics(known_outcomes() if outcomes is None else outcomes)
@@ -105,6 +108,12 @@ class Metrics:
             ["tier", "phase"],
             registry=self.registry,
             buckets=_BUCKETS_S,
+        )
+        self._inflight = Gauge(
+            "tiergate_requests_inflight",
+            "Requests in hand, waiting ones included.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
         )
         self._seconds = {
             tier: tuple(HistogramTally(seconds.labels(tier, phase), _BUCKETS_S) for phase in PHASES)
@@ -273,6 +282,7 @@ class Metrics:
             self._hits_seen[cache] = hits
         for tally in self._tallies:
             tally.flush()
+        self._inflight.set(self._count_inflight())
         now = self._snapshot()
         counts = {count.tier: count for count in now.tiers}
         for tier in Tier:

@@ -240,6 +240,20 @@ class Overloaded(TiergateError):
         self.inflight = inflight
 
 
+class ShareFull(TiergateError):
+    """Some have so much in hand that others would find no room."""
+
+    code = "share-full"
+    retryable = True
+    advice = (
+        "Try again shortly; if it lasts, the operator looks for what is slow: the database, or the registry."
+    )
+
+    def __init__(self, whose: str, held: int) -> None:
+        super().__init__(f"as many requests of {whose} are in hand as there is room for")
+        self.reason = f"{held} requests of {whose}"
+
+
 class RateLimited(TiergateError):
     """The tenant asks more often than it may."""
 

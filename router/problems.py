@@ -72,6 +72,7 @@ RULES: dict[type[TiergateError], Rule] = {
     edge.RequestTooLarge: Rule(413, "54000"),
     edge.BodyTooSlow: Rule(408, "57014"),
     edge.Overloaded: Rule(503, "53300"),
+    edge.ShareFull: Rule(503, "53300"),
     edge.RateLimited: Rule(429, "53400"),
     edge.Draining: Rule(503, "57P01"),
     guard.StatementForbidden: Rule(403, "42501"),

@@ -136,21 +136,24 @@ class SqlDoor:
         arrays = _wants_arrays(headers)
         caller = self._identifier.identify_now(scope["headers"])
         if caller is None:
-            caller = await self._identifier.identify(scope["headers"], deadline)
+            with self._admission.stranger():
+                caller = await self._identifier.identify(scope["headers"], deadline)
         course.caller = caller
         placement = self._directory.locate_now(caller.tenant)
         if placement is None:
-            placement = await self._directory.locate(caller.tenant, deadline)
+            with self._admission.stranger():
+                placement = await self._directory.locate(caller.tenant, deadline)
         course.placement = placement
         course.auth_s = time.monotonic() - course.began
         admit(placement)
         self._admission.rates.take(placement, course.began)
-        attention.await_body(self.limits.body_timeout_s)
-        body = await read_body(headers, receive, max_bytes=self.limits.max_request_bytes)
-        attention.await_answer()
-        request = await _read(body)
-        transaction = self._transaction(request, headers, caller, course)
-        results = await self._run(placement, transaction, course, deadline)
+        with self._admission.share(placement.tenant, placement.place.cluster):
+            attention.await_body(self.limits.body_timeout_s)
+            body = await read_body(headers, receive, max_bytes=self.limits.max_request_bytes)
+            attention.await_answer()
+            request = await _read(body)
+            transaction = self._transaction(request, headers, caller, course)
+            results = await self._run(placement, transaction, course, deadline)
         modes = [arrays if mode is None else mode for mode in request.array_modes]
         if request.batch:
             answered = answer_batch(results, raw=raw, arrays=modes)

@@ -167,13 +167,14 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
             settings.registry.url, directory, keys,
             emit=emit, on_order=orders.wake, timeout_s=settings.registry.timeout_s,
         )  # fmt: skip
+        admission = Admission(settings.gateway.max_inflight, rates(settings))
         metrics = Metrics(
             switchboard.snapshot,
             hits=lambda: {"placement": directory.cache.hits, "credential": keys.cache.hits},
+            inflight=lambda: admission.inflight,
         )
         folds.append(metrics)
         await store.audit_head()  # remembered from here on, in the log and in the metrics
-        admission = Admission(settings.gateway.max_inflight, rates(settings))
         door = SqlDoor(
             identifier(settings, keys), directory, admission, guard_of(settings), switchboard,
             door_limits(settings), cors_origin=settings.gateway.cors_origin, emit=emit,
