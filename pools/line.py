@@ -31,12 +31,25 @@ class Line:
         # there is nothing for a moment, and we can look how much came in.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _HELD_READY)
         self._tells = self._can_tell()
-        self._is_writing = False
+        self._is_writing = self._is_reset = False
+        self._readable: Callable[[], None] | None = None
+        self._again: asyncio.Handle | None = None
         self._arrived = self._left = self._start = 0
 
     def listen(self, readable: Callable[[], None]) -> None:
         """Call *readable* whenever something has come in."""
+        self._readable = readable
         self._loop.add_reader(self._socket.fileno(), readable)
+
+    def expect_more(self) -> None:
+        """What has come in was not all: call again also when nothing more will come.
+
+        When a connection is reset, uvloop calls once and never again. That call may have read what had
+        arrived before the reset, and would not have met the end.
+        """
+        self._is_reset = self._is_reset or self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+        if self._is_reset and self._readable is not None:
+            self._again = self._loop.call_soon(self._readable)
 
     def await_room(self, writable: Callable[[], None] | None) -> None:
         """Call *writable* while there is room to send, until told None."""
@@ -48,6 +61,9 @@ class Line:
 
     def ignore(self) -> None:
         """Call nobody any more."""
+        self._readable = None
+        if self._again is not None:
+            self._again.cancel()
         if self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket.fileno())
             self.await_room(None)

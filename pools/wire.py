@@ -222,10 +222,9 @@ class Wire:
 
     def _collect(self) -> None:
         conn, flight, steps = self._conn, self._flight, self._steps
-        if flight is None:
+        if flight is None or flight.done():
             conn.is_busy()  # makes libpq look at what has come
-            return
-        if flight.done():
+            self._line.expect_more()
             return
         while not conn.is_busy():
             result = conn.get_result()
@@ -245,6 +244,7 @@ class Wire:
                 steps[self._at].answer.append(result)
                 if conn.status == _BAD:
                     return
+        self._line.expect_more()
 
     def lose(self, error: Exception) -> None:
         """Give it up, and tell whoever waits; `close` ends what runs."""
