@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from observe.outcomes import known_outcomes
 from observe.processes import is_shared
 from observe.snapshot import PoolSnapshot
 from observe.tally import MOST_VALUES, CounterTally, HistogramTally
-from tiergate.errors import TiergateError
 from tiergate.events import (
     AuditCut,
     AuditGrew,
@@ -46,22 +46,9 @@ CACHE_OUTCOMES = ("hit", "miss", "negative", "stale")
 UNKNOWN = "unknown"
 """Tier of a request whose tenant is not known."""
 
-_OF_REQUESTS = frozenset({"pools", "router"})  # packages whose errors end requests
 _BUCKETS_S = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
 )  # fmt: skip
-
-
-def known_outcomes() -> tuple[str, ...]:
-    """How a request may end, as far as the errors of the doors and the pools are imported by now."""
-    found = {"ok", "internal", "client-gone", "registry-unavailable"}
-    left = list(TiergateError.__subclasses__())
-    while left:
-        kind = left.pop()
-        left.extend(kind.__subclasses__())
-        if kind.__module__.partition(".")[0] in _OF_REQUESTS and "code" in vars(kind):
-            found.add(kind.code)
-    return tuple(sorted(found))
 
 
 class Metrics:
