@@ -9,6 +9,7 @@ from starlette.responses import Response
 from admin.answers import JsonAnswer
 from admin.cluster_shapes import NewAddress, NewCluster, NewPooler, NewReplica, cluster_json
 from admin.context_shapes import OldKey, OneDatabase, context_key_json
+from admin.errors import BodyInvalid
 from admin.gate import actor_of, read_limited
 from admin.operations import ClusterAdded, Operations
 from admin.shapes import (
@@ -24,7 +25,7 @@ from admin.shapes import (
     read_query,
     verified_json,
 )
-from admin.tenant_shapes import NewTenant, OwnOfTenant, tenant_json
+from admin.tenant_shapes import Confirmation, NewTenant, OwnOfTenant, tenant_json
 from registry.errors import BadCluster, UnknownTenant
 from registry.records import Asked, ContextKey
 from tiergate.deadline import Deadline
@@ -67,6 +68,12 @@ class Acts:
     async def show_cluster(self, request: Request) -> Response:
         """`GET /clusters/{name}`."""
         return JsonAnswer(cluster_json(await self._operations.cluster(request.path_params["name"])))
+
+    async def remove_cluster(self, request: Request) -> Response:
+        """`DELETE /clusters/{name}`."""
+        name = confirmed(request)
+        await self._operations.remove_cluster(name, actor=actor_of(request))
+        return JsonAnswer({"name": name, "state": "removed"})
 
     async def set_address(self, request: Request) -> Response:
         """`PUT /clusters/{name}/address`."""
@@ -176,6 +183,13 @@ class Acts:
             tenant_json(await self._operations.set_own(tenant_of(request), own, actor=actor_of(request)))
         )
 
+    async def delete_tenant(self, request: Request) -> Response:
+        """`DELETE /tenants/{name}`."""
+        name = tenant_of(request)
+        confirmed(request)
+        await self._operations.delete_tenant(name, actor=actor_of(request), deadline=Deadline.after(WORK_S))
+        return JsonAnswer({"name": name, "state": "deleted"})
+
     async def suspend(self, request: Request) -> Response:
         """`POST /tenants/{name}/suspend`."""
         read_body(Nothing, await read_limited(request))
@@ -248,6 +262,18 @@ def tenant_of(request: Request) -> TenantId:
     if tenant is None:
         raise UnknownTenant(name)
     return tenant
+
+
+def confirmed(request: Request) -> str:
+    """The name in the path, which the query repeats: for what has no way back.
+
+    Raises:
+        BodyInvalid: It does not, or says another.
+    """
+    name: str = request.path_params["name"]
+    if read_query(Confirmation, request.query_params).confirm != name:
+        raise BodyInvalid([f"confirm: should be {name!r}, the name of what is to go"])
+    return name
 
 
 def _page(

@@ -1,9 +1,8 @@
-"""How a tenant is deleted, with all that it had."""
+"""How tenants and clusters go, with all that they had."""
 
 from admin.acting import access_of
 from admin.keys import Keys
 from fleet.removal import remove
-from registry.errors import UnknownTenant
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId
 
@@ -17,17 +16,28 @@ class Deleting(Keys):
         """Refuse the tenant for good, remove its rows and its place, then its name and its keys.
 
         Args:
-            forgets: Leave no fence behind; only for a name that is never used again.
+            forgets: For a throwaway: it may be served still, and leaves no fence behind, since its name is
+                never used again.
 
         Raises:
             UnknownTenant: There is none of that name.
-            FenceConflict, ProvisioningTimeout: See fleet/removal.py; nothing was removed.
+            TenantServed: It is not suspended.
+            FenceConflict: See fleet/removal.py; nothing was removed.
+            ProvisioningTimeout: What is left is removed when it is asked for again.
         """
         async with self._witnessed(actor, "tenant.delete", name):
-            placement = await self._store.route(name)
-            if placement is None:
-                raise UnknownTenant(name)
+            placement = await self._store.begin_deletion(name, actor=actor, even_served=forgets)
             home = await self._store.cluster(placement.place.cluster)
             # The registry last: as long as it knows of the tenant, the rest can be asked for again.
             await remove(access_of(home), placement, deadline, forgets=forgets)
-            await self._store.delete_tenant(name, actor=actor)
+            await self._store.delete_tenant(name, placement.epoch, actor=actor)
+
+    async def remove_cluster(self, name: str, *, actor: str) -> None:
+        """Forget a cluster without tenants. Its server is not asked: it may be gone.
+
+        Raises:
+            UnknownCluster: There is none of that name.
+            ClusterInUse: It has tenants.
+        """
+        async with self._witnessed(actor, "cluster.remove", name):
+            await self._store.remove_cluster(name, actor=actor)

@@ -48,6 +48,8 @@ _STATUS: dict[type[TiergateError], int] = {
     registry.TenantExists: 409,
     registry.ClusterExists: 409,
     registry.WrongState: 409,
+    registry.TenantServed: 409,
+    registry.ClusterInUse: 409,
     registry.NoCluster: 409,
     registry.WrongTier: 409,
     registry.ResidencyViolated: 409,

@@ -34,6 +34,12 @@ class OwnOfTenant(Shape):
         return cast("Own", self.model_dump(exclude_unset=True))
 
 
+class Confirmation(Shape):
+    """The query of a `DELETE` that has no way back: the name, once more."""
+
+    confirm: Label
+
+
 def tenant_json(tenant: Tenant) -> Json:
     """A tenant, where it lives, and what it has of its own."""
     return {

@@ -99,6 +99,20 @@ class WrongState(TiergateError):
         self.wanted = wanted
 
 
+class TenantServed(TiergateError):
+    """A tenant that is to be deleted is served."""
+
+    code = "tenant-served"
+    advice = (
+        "Suspend it first (`tiergate tenant suspend`), and see that nobody misses it: "
+        "what is deleted does not come back."
+    )
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(f"tenant {tenant!r} is served, and only a suspended one is deleted")
+        self.tenant = tenant
+
+
 class UnknownCluster(TiergateError):
     """The registry has no such cluster."""
 
@@ -135,6 +149,18 @@ class ClusterExists(TiergateError):
         super().__init__(f"there is already a cluster {cluster!r}: {differs}")
         self.cluster = cluster
         self.differs = differs
+
+
+class ClusterInUse(TiergateError):
+    """A cluster that is to be removed has tenants."""
+
+    code = "cluster-in-use"
+    advice = "Delete its tenants first; `tiergate tenant list` shows which cluster each one is on."
+
+    def __init__(self, cluster: str, tenants: int) -> None:
+        super().__init__(f"cluster {cluster!r} has tenants: {tenants}")
+        self.cluster = cluster
+        self.tenants = tenants
 
 
 def differences(*facts: tuple[str, object, object]) -> str:

@@ -110,6 +110,8 @@ RULES: dict[type[TiergateError], Rule] = {
     registry.ClusterExists: Rule(409, "42710"),
     registry.BadCluster: Rule(400, "22023"),
     registry.WrongState: Rule(409, "55000"),
+    registry.TenantServed: Rule(409, "55000"),
+    registry.ClusterInUse: Rule(409, "55006"),
     registry.NoCluster: Rule(409, "55000"),
     registry.WrongTier: Rule(409, "55000"),
     registry.ResidencyViolated: Rule(409, "55000"),

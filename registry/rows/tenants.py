@@ -3,23 +3,20 @@
 from dataclasses import fields
 from typing import Literal
 
-from sqlalchemy import RowMapping, Select, bindparam, func, insert, select, update
+from sqlalchemy import RowMapping, Select, bindparam, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from registry.errors import (
-    NoCluster,
-    ResidencyViolated,
     TenantExists,
-    UnknownCluster,
     UnknownTenant,
     WrongState,
-    WrongTier,
     differences,
 )
 from registry.placement import PlaceId, Placement, TenantLimits, TenantState
 from registry.records import Entry, PlaceState, Tenant
 from registry.rows.asking import row, rows, tell
+from registry.rows.choosing import choose
 from registry.rows.clusters import (
     PLACE_COLUMNS,
     PLACES,
@@ -28,7 +25,7 @@ from registry.rows.clusters import (
     add_place,
     new_place_id,
 )
-from registry.tables import CLUSTER, DATA_DATABASE, EPOCH, PLACE, PLACEMENT, TENANT
+from registry.tables import DATA_DATABASE, EPOCH, PLACE, PLACEMENT, TENANT
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId, Tier
 
@@ -113,7 +110,7 @@ class Tenants(Clusters):
             )
             if added is None:
                 return await self._resume(connection, name, tier, region, cluster)
-            chosen = await _choose(connection, tier, region, cluster)
+            chosen = await choose(connection, tier, region, cluster)
             place = await self._make_room(connection, chosen, tier, application_schema)
             placement = {"tenant": name, "place": place, "epoch": EPOCH.next_value()}
             await connection.execute(insert(PLACEMENT).values(placement))
@@ -130,7 +127,7 @@ class Tenants(Clusters):
             WrongState: It is suspended or being deleted, or its place is not ready.
         """
         async with self._changing() as connection:
-            state = await _locked_state(connection, name)
+            state = await locked_state(connection, name)
             if state is TenantState.ACTIVE:
                 return
             if state is not TenantState.CREATING:
@@ -138,7 +135,7 @@ class Tenants(Clusters):
             found = (await connection.execute(_ROUTE, {"tenant": name})).mappings().one()
             if found["place_state"] != PlaceState.READY:
                 raise WrongState(f"place {found['place_id']!r}", found["place_state"], "a tenant's")
-            await _enter_state(connection, name, TenantState.ACTIVE)
+            await enter_state(connection, name, TenantState.ACTIVE)
             await self._write_down(connection, Entry(actor, "tenant.activate", name))
 
     async def set_state(
@@ -155,12 +152,12 @@ class Tenants(Clusters):
             WrongState: It is still being created, or is being deleted.
         """
         async with self._changing() as connection:
-            known = await _locked_state(connection, name)
+            known = await locked_state(connection, name)
             if known in {TenantState.CREATING, TenantState.DELETING}:
                 raise WrongState(f"tenant {name!r}", known, state)
             if known is state:
                 return
-            await _enter_state(connection, name, state)
+            await enter_state(connection, name, state)
             act = "tenant.suspend" if state is TenantState.SUSPENDED else "tenant.resume"
             await self._write_down(connection, Entry(actor, act, name))
 
@@ -209,43 +206,12 @@ class Tenants(Clusters):
         )
 
 
-async def _choose(
-    connection: AsyncConnection, tier: Tier, region: str | None, named: str | None
-) -> RowMapping:
-    if named is not None:
-        found = await row(connection, select(CLUSTER).where(CLUSTER.c.name == named))
-        if found is None:
-            raise UnknownCluster(named)
-        if found["tier"] != tier:
-            raise WrongTier(named, Tier(found["tier"]), tier)
-        if region is not None and found["region"] != region:
-            raise ResidencyViolated(named, found["region"], region)
-        return found
-    placed = (
-        select(PLACE.c.cluster, func.count().label("tenants"))
-        .select_from(PLACEMENT.join(PLACE, PLACEMENT.c.place == PLACE.c.id))
-        .group_by(PLACE.c.cluster)
-        .subquery()
-    )
-    counted = CLUSTER.outerjoin(placed, placed.c.cluster == CLUSTER.c.name)
-    unmade = (
-        PLACE.c.cluster == CLUSTER.c.name,
-        PLACE.c.tier == Tier.STANDARD,
-        PLACE.c.state != PlaceState.READY,
-    )
-    fitting = select(CLUSTER).select_from(counted).where(CLUSTER.c.tier == tier)
-    if region is not None:
-        fitting = fitting.where(CLUSTER.c.region == region)
-    # A standard cluster whose preparation failed comes last: it may have to wait for an operator.
-    is_unmade = select(PLACE.c.id).where(*unmade).exists()
-    emptiest = fitting.order_by(is_unmade, func.coalesce(placed.c.tenants, 0), CLUSTER.c.name).limit(1)
-    found = await row(connection, emptiest)
-    if found is None:
-        raise NoCluster(tier, region)
-    return found
+async def locked_state(connection: AsyncConnection, name: TenantId) -> TenantState:
+    """The tenant's state, which stays until the transaction ends.
 
-
-async def _locked_state(connection: AsyncConnection, name: TenantId) -> TenantState:
+    Raises:
+        UnknownTenant: There is none.
+    """
     locked = select(TENANT.c.state).where(TENANT.c.name == name).with_for_update()
     found = await row(connection, locked)
     if found is None:
@@ -253,7 +219,8 @@ async def _locked_state(connection: AsyncConnection, name: TenantId) -> TenantSt
     return TenantState(found["state"])
 
 
-async def _enter_state(connection: AsyncConnection, name: TenantId, state: TenantState) -> None:
+async def enter_state(connection: AsyncConnection, name: TenantId, state: TenantState) -> None:
+    """Change the tenant's state, and tell every gateway."""
     await connection.execute(update(TENANT).where(TENANT.c.name == name).values(state=state))
     await tell(connection, tenant=name)
 

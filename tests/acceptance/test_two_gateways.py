@@ -1,11 +1,13 @@
 """Two gateways over one registry: what one is told, the other one does."""
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import httpx
+import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
@@ -289,6 +291,47 @@ async def test_a_route_that_stays_stale_is_tried_twice_and_no_more(
     assert (refused.status_code, refused.headers["tiergate-error"]) == (503, "stale-route")
     assert await pair.b.metric("tiergate_stale_routes_total", tier=Tier.STANDARD) - before == 1
     assert await pair.wait_for(200, acme) <= AT_WORST_S
+
+
+async def test_a_deletion_whose_gateway_is_killed_is_completed_by_another(
+    pair: Pair, clusters: ThreeClusters
+) -> None:
+    await pair.tell("POST", "/tenants", {"name": "doomed", "tier": Tier.STANDARD})
+    key = (await pair.tell("POST", "/tenants/doomed/keys", {"scopes": ["read"]})).json()["key"]
+    there = clusters.standard.conninfo()
+    row = "INSERT INTO app.members (tenant_id, email, name) VALUES ('doomed', 'a@b.example', 'Ann')"
+    await run_sql(there, row)
+    await pair.tell("POST", "/tenants/doomed/suspend")
+    waiting = (
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'tiergate provisioning'"
+        " AND wait_event_type = 'Lock' AND query LIKE 'DELETE FROM app.members%'"
+    )
+    deletion = ("DELETE", "/tenants/doomed?confirm=doomed")
+
+    async def waits() -> object:
+        return await run_sql(there, waiting)
+
+    async with (
+        await psycopg.AsyncConnection.connect(there) as holding,
+        open_gateway(pair.site.folder, pair.site.registry_url) as victim,
+    ):
+        await holding.execute("SELECT FROM app.members WHERE tenant_id = 'doomed' FOR UPDATE")
+        asking = asyncio.create_task(victim.ask_admin(*deletion))
+        await wait_until(waits, what="the deletion to wait for a row")
+        victim.signal(signal.SIGKILL)
+        await victim.ended()
+        with pytest.raises(httpx.HTTPError):
+            await asking
+        shown = (await pair.b.ask_admin("GET", "/tenants/doomed")).json()
+        refused = await pair.status(key)
+        await holding.rollback()
+    done = await pair.tell(*deletion)
+    left = await run_sql(there, "SELECT count(*) FROM app.members WHERE tenant_id = 'doomed'")
+
+    assert (shown["state"], refused) == ("deleting", 403)
+    assert done.json() == {"name": "doomed", "state": "deleted"}
+    assert left == [(0,)]
+    await pair.wait_for(401, key)
 
 
 async def test_both_gateways_may_be_told_the_same_at_once(pair: Pair) -> None:

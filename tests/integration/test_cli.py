@@ -234,6 +234,28 @@ async def test_suspending_refuses_the_tenant_until_it_is_resumed(operator: Opera
     assert "suspended" in refused.err
 
 
+async def test_a_suspended_tenant_and_a_cluster_are_deleted_when_their_names_are_repeated(
+    operator: Operator,
+) -> None:
+    await operator.run("tenant", "create", "leaving", "--tier", "standard")
+    deletion = ("tenant", "delete", "leaving", "--confirm", "leaving")
+
+    served = await operator.run(*deletion)
+    await operator.run("tenant", "suspend", "leaving")
+    unsaid = await operator.run("tenant", "delete", "leaving")
+    other = await operator.run("tenant", "delete", "leaving", "--confirm", "acme")
+    deleted = await operator.run(*deletion)
+    again = await operator.run(*deletion)
+    in_use = await operator.run("cluster", "remove", "premium-1", "--confirm", "premium-1")
+
+    assert (served.code, unsaid.code, other.code, deleted.code, again.code) == (1, 2, 2, 0, 4)
+    assert "tiergate tenant suspend" in served.err
+    assert "--confirm leaving" in " ".join(unsaid.err.split())
+    assert "--confirm says 'acme', not 'leaving'" in other.err
+    assert "Tenant leaving is deleted" in deleted.out
+    assert (in_use.code, "has tenants: 1" in in_use.err) == (1, True)
+
+
 async def test_a_tenants_own_limits_are_set_shown_and_given_back(operator: Operator) -> None:
     words = "--requests-per-s 0.5 --burst 100 --max-inflight 20 --max-waiting 200 --weight 4 --warm"
     done = await operator.run("tenant", "set", "acme", *words.split())

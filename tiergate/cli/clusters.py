@@ -15,9 +15,11 @@ from tiergate.cli.options import (
     After,
     AsJson,
     ClusterName,
+    Confirm,
     Limit,
     Region,
     TierName,
+    check_confirmed,
     read_text,
 )
 from tiergate.cli.output import print_facts, print_json, print_rows, say
@@ -216,6 +218,26 @@ def show(
         [f"{each['name']} at {each['address']}" for each in replicas] if isinstance(replicas, list) else []
     )
     print_facts({**answer, "replicas": names})
+
+
+@app.command(epilog="Example: [bold]tiergate cluster remove standard-2 --confirm standard-2[/bold]")
+def remove(
+    name: ClusterName,
+    confirm: Confirm = None,
+    admin: AdminUrl = None,
+    key: AdminKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Forget a cluster that has no tenants; on the server itself nothing is changed.
+
+    The server need not answer. What tiergate made on it stays there.
+    """
+    check_confirmed(name, confirm, "the cluster's address and its administrator's login")
+    with open_admin(find_address(admin, key)) as api:
+        answer = api.ask("DELETE", path_of("clusters", name), query={"confirm": name})
+    print_json(answer) if as_json else say(
+        f"Cluster {name} is forgotten; what is on the server is still there."
+    )
 
 
 def _dsn(dsn: str | None, dsn_file: Path | None) -> str:

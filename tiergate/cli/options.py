@@ -49,6 +49,10 @@ TierName = Annotated[Tier, typer.Option("--tier", help="How its tenants are kept
 Region = Annotated[
     str | None, typer.Option("--region", metavar="REGION", help="Where rows must stay.", show_default=False)
 ]
+Confirm = Annotated[
+    str | None,
+    typer.Option("--confirm", metavar="NAME", help="The name once more: what goes.", show_default=False),
+]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many to list.")]
 After = Annotated[
     str, typer.Option("--after", metavar="NAME", help="List what comes after this one.", show_default=False)
@@ -68,6 +72,17 @@ def config_path(given: Path | None) -> Path | None:
         return Path(named)
     usual = Path("tiergate.yaml")
     return usual if usual.exists() else None
+
+
+def check_confirmed(name: str, confirm: str | None, what: str) -> None:
+    """Let pass when *confirm* repeats *name*.
+
+    Raises:
+        BadInput: It does not; tells *what* would be gone.
+    """
+    if confirm != name:
+        said = "it is not confirmed" if confirm is None else f"--confirm says {confirm!r}, not {name!r}"
+        raise BadInput(said, f"Give --confirm {name}; {what} will be gone, and there is no way back.")
 
 
 def seconds(text: str, option: str) -> int:

@@ -9,7 +9,18 @@ import typer
 from tiergate.cli.admin import find_address, open_admin, path_of
 from tiergate.cli.errors import BadInput
 from tiergate.cli.listing import list_all
-from tiergate.cli.options import AdminKey, AdminUrl, After, AsJson, Limit, Region, TenantName, TierName
+from tiergate.cli.options import (
+    AdminKey,
+    AdminUrl,
+    After,
+    AsJson,
+    Confirm,
+    Limit,
+    Region,
+    TenantName,
+    TierName,
+    check_confirmed,
+)
 from tiergate.cli.output import print_facts, print_json, print_rows, say
 from tiergate.tenant import Tier
 
@@ -155,6 +166,24 @@ def set_own(
     with open_admin(find_address(admin, key)) as api:
         answer = api.ask("PATCH", path_of("tenants", name), body)
     print_json(answer) if as_json else print_facts(_facts(answer))
+
+
+@app.command(epilog="Example: [bold]tiergate tenant delete acme --confirm acme[/bold]")
+def delete(
+    name: TenantName,
+    confirm: Confirm = None,
+    admin: AdminUrl = None,
+    key: AdminKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a suspended tenant with its rows, its place and its keys. There is no way back.
+
+    Run it again after an interruption: what is gone stays gone, and the rest follows.
+    """
+    check_confirmed(name, confirm, "its rows, its place and its keys")
+    with open_admin(find_address(admin, key)) as api:
+        answer = api.ask("DELETE", path_of("tenants", name), query={"confirm": name})
+    print_json(answer) if as_json else say(f"Tenant {name} is deleted, with all that it had.")
 
 
 @app.command(epilog="Example: [bold]tiergate tenant suspend acme[/bold]")

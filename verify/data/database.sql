@@ -124,7 +124,7 @@ GROUP BY c.oid, grantee
 -- A tenant that the registry serves from here has no fence: its requests are refused.
 -- Next: look for a move or a restore that was cut short; the registry and this database must be of one time.
 SELECT place, tenant, 'the registry says ' || state FROM placed
-WHERE state <> 'creating' AND NOT EXISTS (SELECT FROM tiergate.fence WHERE tenant_id = tenant)
+WHERE state NOT IN ('creating', 'deleting') AND NOT EXISTS (SELECT FROM tiergate.fence WHERE tenant_id = tenant)
 
 -- @ fence-differs database failed
 -- A tenant's fence says another place, epoch or state than the registry.
@@ -133,7 +133,7 @@ SELECT placed.place, tenant, format('the fence says %%s, place %%s, epoch %%s; t
     f.state, f.place, f.epoch, placed.state, placed.place, placed.epoch)
 FROM placed JOIN tiergate.fence AS f ON tenant_id = tenant
 WHERE (f.place, f.epoch) IS DISTINCT FROM (placed.place, placed.epoch)
-    OR f.state <> placed.state AND placed.state <> 'creating' AND NOT (f.state = 'read_only' AND placed.state = 'active')
+    OR f.state <> placed.state AND placed.state NOT IN ('creating', 'deleting') AND NOT (f.state = 'read_only' AND placed.state = 'active')
 
 -- @ fence-unknown database failed
 -- A fence lets in a tenant that the registry does not place here.
