@@ -59,13 +59,18 @@ class Line:
             self._loop.remove_writer(self._socket.fileno())
         self._is_writing = writable is not None
 
-    def ignore(self) -> None:
-        """Call nobody any more."""
+    def rest(self) -> None:
+        """Leave what comes in where it is, until `listen`."""
         self._readable = None
         if self._again is not None:
             self._again.cancel()
         if self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket.fileno())
+
+    def ignore(self) -> None:
+        """Call nobody any more."""
+        self.rest()
+        if self._socket.fileno() >= 0:
             self.await_room(None)
 
     # -- how much came in: libpq shows a result only once it is whole, and may hold any amount until then

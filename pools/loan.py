@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from pools.errors import ConnectionLost, Killed
-from pools.lease import RequestLimits, Transaction, run
+from pools.lease import RequestLimits, Stream, Transaction, run, stream
 from pools.pool import Pool
 from pools.result import Result
 from pools.wire import Wire
@@ -103,13 +103,32 @@ class Lease:
                 raise Killed(was_running=True) from exc
             raise
 
+    async def stream(self, transaction: Transaction, limits: RequestLimits, to: Stream) -> None:
+        """Run *transaction*, and hand on its rows while they come; see `pools.lease.stream`.
+
+        Raises:
+            Killed: An operator has ended it.
+        """
+        if self._wire is None or self._pool is None:
+            raise RuntimeError("a lease runs inside `async with`")
+        clock = self._pool.cluster.clock
+        try:
+            async with asyncio.timeout(None) as self._patience:
+                await stream(self._wire, clock, self.placement, transaction, limits, self._deadline, to=to)
+        except (ConnectionLost, TimeoutError) as exc:
+            if self._is_ended:
+                raise Killed(was_running=True) from exc
+            raise
+        finally:
+            self._patience = None
+
     def end(self) -> Wire | None:
         """Have it fail with `Killed`; the connection that it had, which is being closed."""
         if not self._is_ended:
             self._is_ended = True
             if self._wire is not None:
                 self._wire.lose(ConnectionLost("an operator has ended the request"))
-            elif self._patience is not None:
+            if self._patience is not None:
                 self._patience.reschedule(0.0)
         return self._wire
 

@@ -1,7 +1,7 @@
 """What a statement gave back, free of the driver."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from psycopg import pq
 from psycopg.adapt import Transformer
@@ -11,6 +11,10 @@ from pools.errors import PgError
 
 _TEXT_OID = 25
 _FIELDS = pq.DiagnosticField
+_ROW = pq.ExecStatus.TUPLES_CHUNK
+
+Row = tuple[str | None, ...]
+"""Every value in Postgres's text form, None for NULL."""
 
 
 class Field(NamedTuple):
@@ -34,12 +38,11 @@ class Result:
     """The answer to one statement.
 
     Attributes:
-        rows: Every value in Postgres's text form, None for NULL.
         command_tag: Postgres's own, such as "SELECT 3" or "INSERT 0 1".
     """
 
     fields: tuple[Field, ...]
-    rows: list[tuple[str | None, ...]]
+    rows: list[Row]
     command_tag: str
 
 
@@ -56,22 +59,81 @@ def command_tag(answer: list[PGresult]) -> bytes:
 
 def result(answer: list[PGresult]) -> Result:
     """Decode a statement's successful answer: chunks of rows, then one without rows."""
-    first = answer[0]
-    width = first.nfields
-    fields = tuple(
-        Field(
-            (first.fname(i) or b"").decode(),
-            first.ftable(i), first.ftablecol(i), first.ftype(i), first.fsize(i), first.fmod(i),
-        )
-        for i in range(width)
-    )  # fmt: skip
-    rows: list[tuple[str | None, ...]] = []
+    fields = _fields(answer[0])
+    rows: list[Row] = []
     for chunk in answer:
         if count := chunk.ntuples:
             _transformer.set_pgresult(chunk, set_loaders=False)
-            _transformer.set_loader_types([_TEXT_OID] * width, pq.Format.TEXT)
+            _transformer.set_loader_types([_TEXT_OID] * len(fields), pq.Format.TEXT)
             rows += _transformer.load_rows(0, count, tuple)
     return Result(fields, rows, command_tag(answer).decode())
+
+
+def _fields(of: PGresult) -> tuple[Field, ...]:
+    return tuple(
+        Field(
+            (of.fname(i) or b"").decode(),
+            of.ftable(i), of.ftablecol(i), of.ftype(i), of.fsize(i), of.fmod(i),
+        )
+        for i in range(of.nfields)
+    )  # fmt: skip
+
+
+class Sink(Protocol):
+    """Who takes the results of a transaction while they come, statement after statement.
+
+    Attributes:
+        has_begun: Whether something was handed on, so that it cannot be begun anew.
+    """
+
+    has_begun: bool
+
+    def begin(self) -> None:
+        """Begin anew; what came so far, if anything did, counts for nothing."""
+
+    def fields(self, fields: tuple[Field, ...]) -> None:
+        """A statement's results begin."""
+
+    def rows(self, rows: list[Row]) -> None:
+        """Some of its rows."""
+
+    def end(self, command_tag: str) -> None:
+        """The statement has no more."""
+
+    async def flow(self) -> None:
+        """Hand on what is there; nothing more comes before this returns."""
+
+
+class Spout:
+    """Decodes what a flight gives, result by result, into a sink."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._transformer = Transformer()
+        self._is_within = False
+        sink.begin()
+
+    async def take(self, given: list[PGresult]) -> None:
+        """Rows, each a result, and after a statement's last row its end."""
+        sink, transformer = self._sink, self._transformer
+        rows: list[Row] = []
+        for each in given:
+            if not self._is_within:
+                self._is_within = True
+                sink.fields(_fields(each))
+                transformer.set_loader_types([_TEXT_OID] * each.nfields, pq.Format.TEXT)
+            if each.status == _ROW:
+                transformer.set_pgresult(each, set_loaders=False)
+                rows += transformer.load_rows(0, 1, tuple)
+            else:
+                if rows:
+                    sink.rows(rows)
+                    rows = []
+                sink.end(command_tag([each]).decode())
+                self._is_within = False
+        if rows:
+            sink.rows(rows)
+        await sink.flow()
 
 
 def pg_error(failed: PGresult) -> PgError:

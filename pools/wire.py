@@ -9,9 +9,8 @@ leaves the wire `broken`, and a broken wire is only ever closed.
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum, auto
+import time
+from collections.abc import Awaitable, Callable, Sequence
 
 import psycopg
 from psycopg import pq
@@ -19,35 +18,16 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from pools.dial import cancel
 from pools.errors import ConnectionLost, DeadlineExceeded, ResponseTooLarge
+from pools.flight import Answer, Come, Flight
 from pools.line import Line
 from pools.names import Names
 
-_CHUNK_ROWS = 512
 _SMALL_BYTES = 65536
-_SYNC = pq.ExecStatus.PIPELINE_SYNC
-_OK = pq.ExecStatus.COMMAND_OK
-_FATAL = pq.ExecStatus.FATAL_ERROR
-_COPIES = frozenset({pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH})
 _BAD = pq.ConnStatus.BAD
-_ABORTED = pq.PipelineStatus.ABORTED
 _LAST_WORDS = frozenset({b"FATAL", b"PANIC"})
 
-Answer = list[PGresult]
-"""What one statement gave: 1 result; with rows, 1 per chunk of 512 and a last one without rows."""
-
-
-class _Kind(Enum):
-    ASK = auto()
-    ROWS = auto()
-    PREPARE = auto()
-    CLOSE = auto()
-
-
-@dataclass(slots=True)
-class _Step:
-    kind: _Kind
-    text: bytes
-    answer: Answer = field(default_factory=list)
+Take = Callable[[list[PGresult]], Awaitable[None]]
+"""Is handed what statements give, in order: rows, each a result, and after a statement's last row its end."""
 
 
 class Wire:
@@ -72,9 +52,9 @@ class Wire:
         conn.notice_handler = self._hear
         self._line = Line(conn.socket)
         self._names = Names(max_prepared)
-        self._steps: list[_Step] = []
-        self._at = 0
-        self._flight: asyncio.Future[None] | None = None
+        self._next = Flight(conn, self._names)
+        self._flight: Flight | None = None
+        self._news: asyncio.Future[bool] = self._loop.create_future()
         self._max_bytes = self._reads = 0
         self.pid = conn.backend_pid
         self.broken = self.doubtful = self.ended = False
@@ -90,33 +70,11 @@ class Wire:
         return self._conn.transaction_status != pq.TransactionStatus.IDLE
 
     def ask(self, text: bytes, params: Sequence[bytes | None] = (), *, rows: bool = False) -> None:
-        """Put one statement into the next flight; parameters and results travel as text.
-
-        A text that comes for the second time is prepared by name, so that the
-        server parses and plans it once.
-        """
+        """Put one statement into the next flight; parameters and results travel as text."""
         try:
-            self._ask(text, params, _Kind.ROWS if rows else _Kind.ASK)
+            self._next.ask(text, params, rows=rows)
         except psycopg.OperationalError as exc:
             self.lose(ConnectionLost(str(exc).strip()))  # `fly` tells
-
-    def _ask(self, text: bytes, params: Sequence[bytes | None], kind: _Kind) -> None:
-        conn, names, steps = self._conn, self._names, self._steps
-        if not steps and names.evicted:
-            for evicted in names.take_evicted():
-                conn.send_close_prepared(evicted)
-                steps.append(_Step(_Kind.CLOSE, b""))
-        name = names.get(text)
-        if name is None:
-            name = names.make(text)
-            if name is not None:
-                conn.send_prepare(name, text)
-                steps.append(_Step(_Kind.PREPARE, text))
-        if name is None:
-            conn.send_query_params(text, params)
-        else:
-            conn.send_query_prepared(name, params)
-        steps.append(_Step(kind, text))
 
     def is_prepared(self, text: bytes) -> bool:
         """Whether *text* runs under a name, so that its plan may have gone stale."""
@@ -142,45 +100,95 @@ class Wire:
             ResponseTooLarge: The answers passed *max_bytes* on the wire. The wire is broken.
             CancelledError: The wire is broken; `close` ends what still runs.
         """
-        if self.broken:
-            self._steps = []
-            raise ConnectionLost(self._reason())
-        self._max_bytes, self._reads, self._at = max_bytes, 0, 0
-        self._flight = flight = self._loop.create_future()
+        flight, landed = self._begin(max_bytes), False
         timer = None if until is None else self._loop.call_at(until, self.lose, DeadlineExceeded("database"))
-        landed = False
         try:
             self._conn.pipeline_sync()
             self._flush()
-            await flight
-            landed = True
+            landed = await self._news
         except psycopg.OperationalError as exc:
             raise ConnectionLost(str(exc).strip()) from exc
         finally:
             if timer is not None:
                 timer.cancel()
-            if not landed:
-                self.broken = True
-                if flight.done() and not flight.cancelled():
-                    flight.exception()  # cancelled in the same moment: nobody else will ask
-            self._flight = None
-            steps, self._steps = self._steps, []
-        return self._sort(steps)
+            self._end(landed=landed)
+        return flight.answers()
 
-    def _sort(self, steps: list[_Step]) -> list[Answer]:
-        """The answers to what was asked; a failed Parse answers for its statement."""
-        answers: list[Answer] = []
-        failed: Answer | None = None
-        for step in steps:
-            if step.kind is _Kind.PREPARE:
-                if step.answer[0].status != _OK:
-                    self._names.forget(step.text, prepared=False)
-                if step.answer[0].status == _FATAL:
-                    failed = step.answer
-            elif step.kind is not _Kind.CLOSE:
-                answers.append(failed or step.answer)
-                failed = None
-        return answers
+    async def stream(self, take: Take, *, max_bytes: int, patience_s: float) -> list[Answer]:
+        """As `fly`, but what statements give is handed to *take* while it comes; the answers have no rows.
+
+        Nothing more is read until *take* is done with what it has, so that the server waits, too.
+
+        Args:
+            max_bytes: Of one row, not of all.
+            patience_s: For how long the server may have us wait, in each statement.
+        """
+        flight, landed = self._begin(max_bytes), False
+        given: list[PGresult] = []
+        flight.given = given
+        at, left_s = 0, patience_s
+        try:
+            self._conn.pipeline_sync()
+            self._flush()
+            while not landed:
+                if at != flight.at:
+                    at, left_s = flight.at, patience_s
+                left_s -= await self._wait(left_s)
+                landed = self._news.result()
+                self._line.rest()
+                if given:
+                    await take(given)
+                    given.clear()
+                if not landed:
+                    await self._go_on()
+        except psycopg.OperationalError as exc:
+            raise ConnectionLost(str(exc).strip()) from exc
+        finally:
+            self._end(landed=landed)
+        if not self.broken:
+            self._line.listen(self._readable)
+        return flight.answers()
+
+    def _begin(self, max_bytes: int) -> Flight:
+        flight, self._next = self._next, Flight(self._conn, self._names)
+        if self.broken:
+            raise ConnectionLost(self._reason())
+        self._max_bytes, self._reads = max_bytes, 0
+        self._flight, self._news = flight, self._loop.create_future()
+        return flight
+
+    async def _wait(self, within_s: float) -> float:
+        """Wait for news; how long that took."""
+        began = time.monotonic()
+        timer = self._loop.call_later(within_s, self._tire)
+        try:
+            await self._news
+        finally:
+            timer.cancel()
+        return time.monotonic() - began
+
+    def _tire(self) -> None:
+        if not self._news.done():
+            self.lose(DeadlineExceeded("database"))
+
+    async def _go_on(self) -> None:
+        """Await what else a stream brings, now that all of it so far has been taken."""
+        if self.broken:
+            raise ConnectionLost(self._reason())
+        self._reads = 0
+        self._news = self._loop.create_future()
+        self._collect()
+        if self._news.done():  # libpq had it already
+            await asyncio.sleep(0)
+        else:
+            self._line.listen(self._readable)
+
+    def _end(self, *, landed: bool) -> None:
+        self._flight = None
+        if not landed:
+            self.broken = True
+            if self._news.done() and not self._news.cancelled():
+                self._news.exception()  # cancelled in the same moment: nobody else will ask
 
     def _flush(self) -> None:
         unsent = self._conn.flush()
@@ -221,30 +229,21 @@ class Wire:
             self.lose(ConnectionLost(notice.get_error_message()))
 
     def _collect(self) -> None:
-        conn, flight, steps = self._conn, self._flight, self._steps
-        if flight is None or flight.done():
-            conn.is_busy()  # makes libpq look at what has come
+        if self._flight is None or self._news.done():
+            self._conn.is_busy()  # makes libpq look at what has come
             self._line.expect_more()
             return
-        while not conn.is_busy():
-            result = conn.get_result()
-            if result is None:
-                self._at += 1
-                # libpq refuses the mode for a statement that the server skips.
-                wants_rows = self._at < len(steps) and steps[self._at].kind is _Kind.ROWS
-                if wants_rows and conn.pipeline_status != _ABORTED:
-                    conn.set_chunked_rows_mode(_CHUNK_ROWS)
-            elif result.status == _SYNC:
-                flight.set_result(None)
-                return
-            elif result.status in _COPIES:  # libpq has no COPY in a pipeline, and would say this for ever
-                self.lose(ConnectionLost("the server began to copy"))
-                return
-            else:
-                steps[self._at].answer.append(result)
-                if conn.status == _BAD:
-                    return
-        self._line.expect_more()
+        come = self._flight.collect()
+        if self._news.done():  # it has said its last words
+            return
+        if come is Come.LANDED:
+            self._news.set_result(True)
+        elif come is Come.GIVEN:
+            self._news.set_result(False)
+        elif come is Come.COPYING:
+            self.lose(ConnectionLost("the server began to copy"))
+        else:
+            self._line.expect_more()
 
     def lose(self, error: Exception) -> None:
         """Give it up, and tell whoever waits; `close` ends what runs."""
@@ -253,8 +252,8 @@ class Wire:
         self.broken = True
         self._line.ignore()
         if self._flight is not None:
-            if not self._flight.done():
-                self._flight.set_exception(error)
+            if not self._news.done():
+                self._news.set_exception(error)
         elif self.on_lost is not None:
             self.on_lost()
 
