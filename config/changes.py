@@ -22,6 +22,8 @@ RELOADABLE: frozenset[str] = frozenset(
         "gateway.body_timeout_s",
         "gateway.max_request_bytes",
         "gateway.max_response_bytes",
+        "gateway.stream_stall_s",
+        "gateway.stream_timeout_s",
         "gateway.max_inflight",
         "registry.ttl_s",
         "registry.negative_ttl_s",

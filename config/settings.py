@@ -23,6 +23,7 @@ Pieces = Annotated[int, Field(ge=1, le=10_000_000)]
 MaybeNone = Annotated[int, Field(ge=0, le=1_000_000)]
 Bytes = Annotated[int, Field(ge=1_024, le=1_073_741_824)]
 Wait = Annotated[float, Field(ge=0.01, le=3_600)]
+Stall = Annotated[float, Field(ge=0.01, le=15)]
 Life = Annotated[float, Field(ge=0.01, le=604_800)]
 Age = Annotated[float, Field(ge=0, le=86_400)]
 Name = Annotated[str, Field(min_length=1, max_length=253)]
@@ -49,6 +50,8 @@ class Gateway:
     body_timeout_s: Wait
     max_request_bytes: Bytes
     max_response_bytes: Bytes
+    stream_stall_s: Stall
+    stream_timeout_s: Wait
     max_inflight: Pieces
     drain_timeout_s: Age
     cors_origin: Text | None

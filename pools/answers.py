@@ -21,7 +21,7 @@ from pools.statement import Fenced
 from pools.wire import Wire
 from registry.placement import Placement
 
-_GOOD = frozenset({pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_CHUNK})
+GOOD = frozenset({pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_CHUNK})
 _FATAL = pq.ExecStatus.FATAL_ERROR
 _COMMITTED, _RESET = frozenset({b"", b"COMMIT"}), frozenset({b"", b"RESET"})
 # What leaves nothing behind; empty when it failed.
@@ -83,10 +83,10 @@ def check(wire: Wire, placement: Placement, fenced: Sequence[Fenced], answers: l
     for number, answer in enumerate(outcome):
         if answer[-1].status == _FATAL:
             _refuse(wire, placement, fenced, number - 2, pg_error(answer[-1]))
-        if answer[-1].status not in _GOOD:
+        if answer[-1].status not in GOOD:
             wire.broken = True
             raise ConnectionLost(f"the server answered with status {answer[-1].status}")
-    if wire.in_transaction or reset[-1].status not in _GOOD:
+    if wire.in_transaction or reset[-1].status not in GOOD:
         wire.doubtful = True
 
 

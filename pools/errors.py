@@ -192,7 +192,10 @@ class DeadlineExceeded(TiergateError):
 
     code = "deadline-exceeded"
     retryable = True
-    advice = "Make the statement cheaper, or raise request_timeout_s or the tier's statement_timeout_s."
+    advice = (
+        "Make the statement cheaper, or raise request_timeout_s, the tier's statement_timeout_s"
+        " or, for a streamed answer, stream_timeout_s."
+    )
     stages: ClassVar[tuple[str, ...]] = ("queue", "connect", "database")
 
     def __init__(self, stage: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
-from pools.answers import check, distrust, is_out_of_time, is_stale, is_thwarted
+from pools.answers import GOOD, check, distrust, is_out_of_time, is_stale, is_thwarted
 from pools.binding import LONGEST_LIFE_S, bind
 from pools.clock import Clock
 from pools.errors import DeadlineExceeded
@@ -123,9 +123,10 @@ async def stream(
     wire: Wire, clock: Clock, placement: Placement, transaction: Transaction, limits: RequestLimits,
     deadline: Deadline, *, to: Stream,
 ) -> None:  # fmt: skip
-    """As `run`, but all goes to the sink while it comes, at the sink's pace, and is committed at the end.
+    """As `run`, but all goes to the sink while it comes, at the sink's pace, and is committed after that.
 
-    It is asked again only as long as the sink has handed nothing on.
+    It is asked again only as long as the sink has handed nothing on. Until the commit is asked for, which is
+    when the sink has had everything, no error leaves anything in effect.
 
     Raises:
         StatementFailed: As `run`; rows may have gone to the sink, and nothing took effect.
@@ -223,12 +224,30 @@ async def _fly(
     wire.ask(binding.sql, binding.params)
     for text, statement in zip(fenced, transaction.statements, strict=True):
         wire.ask(text.sql, statement.params, rows=True)
-    wire.ask(b"COMMIT")
-    wire.ask(b"RESET ALL")  # what a function or trigger of the application has SET
     if to is None:
+        _end(wire)
         answers = await wire.fly(max_bytes=limits.max_bytes, until=deadline.at_s)
     else:
-        take, patience_s = Spout(to.sink).take, limits.statement_timeout_s
-        answers = await wire.stream(take, max_bytes=limits.max_bytes, patience_s=patience_s)
+        answers = await _pour(wire, limits, to)
     distrust(wire, answers)
     return answers
+
+
+def _end(wire: Wire) -> None:
+    wire.ask(b"COMMIT")
+    wire.ask(b"RESET ALL")  # what a function or trigger of the application has SET
+
+
+async def _pour(wire: Wire, limits: RequestLimits, to: Stream) -> list[Answer]:
+    """What was asked for in one flight, and only when the sink has had all of it the commit in another.
+
+    A server that waits to send hears no cancel, and one between two statements forgets it: a COMMIT that
+    was sent with the rest would be run for a caller who has long gone.
+    """
+    patience_s = limits.statement_timeout_s
+    answers = await wire.stream(Spout(to.sink).take, max_bytes=limits.max_bytes, patience_s=patience_s)
+    if answers[-1][-1].status not in GOOD:
+        return [*answers, answers[-1], answers[-1]]  # as if the rest had been skipped
+    _end(wire)
+    until = min(to.ends.at_s, Deadline.after(patience_s).at_s)
+    return answers + await wire.fly(max_bytes=limits.max_bytes, until=until)

@@ -114,7 +114,7 @@ class Spout:
         sink.begin()
 
     async def take(self, given: list[PGresult]) -> None:
-        """Rows, each a result, and after a statement's last row its end."""
+        """Take what is *given*: rows, each a result, and after a statement's last row its end."""
         sink, transformer = self._sink, self._transformer
         rows: list[Row] = []
         for each in given:
@@ -131,9 +131,11 @@ class Spout:
                     rows = []
                 sink.end(command_tag([each]).decode())
                 self._is_within = False
+        given.clear()
         if rows:
             sink.rows(rows)
-        await sink.flow()
+            rows = []
+        await sink.flow()  # with nothing held here meanwhile: rows may be wide
 
 
 def pg_error(failed: PGresult) -> PgError:

@@ -27,7 +27,7 @@ _BAD = pq.ConnStatus.BAD
 _LAST_WORDS = frozenset({b"FATAL", b"PANIC"})
 
 Take = Callable[[list[PGresult]], Awaitable[None]]
-"""Is handed what statements give, in order: rows, each a result, and after a statement's last row its end."""
+"""Takes out of the list what statements give: rows, each a result, and after a statement's last its end."""
 
 
 class Wire:
@@ -123,7 +123,7 @@ class Wire:
             max_bytes: Of one row, not of all.
             patience_s: For how long the server may have us wait, in each statement.
         """
-        flight, landed = self._begin(max_bytes), False
+        flight, landed, taken = self._begin(max_bytes), False, False
         given: list[PGresult] = []
         flight.given = given
         at, left_s = 0, patience_s
@@ -138,13 +138,13 @@ class Wire:
                 self._line.rest()
                 if given:
                     await take(given)
-                    given.clear()
                 if not landed:
                     await self._go_on()
+            taken = True
         except psycopg.OperationalError as exc:
             raise ConnectionLost(str(exc).strip()) from exc
         finally:
-            self._end(landed=landed)
+            self._end(landed=taken)
         if not self.broken:
             self._line.listen(self._readable)
         return flight.answers()
@@ -175,7 +175,7 @@ class Wire:
         """Await what else a stream brings, now that all of it so far has been taken."""
         if self.broken:
             raise ConnectionLost(self._reason())
-        self._reads = 0
+        self._reads = 1  # libpq may have made room for a large row already, and fill it at once
         self._news = self._loop.create_future()
         self._collect()
         if self._news.done():  # libpq had it already

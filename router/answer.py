@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import orjson
 
-from pools.result import Field, Result
+from pools.result import Field, Result, Row
 
 # What orjson writes as JSON, without asking us, as the values of `parsed` columns.
 Value = str | bool | int | float | None | orjson.Fragment | list["Value"]
@@ -30,18 +30,37 @@ def answer(result: Result, *, raw: bool, arrays: bool) -> bytes:
         raw: Leave every value the text that Postgres wrote; otherwise parse those that have a JSON form.
         arrays: Rows as arrays; otherwise as objects, where the last of several columns of one name wins.
     """
-    shape = _shape(result.fields)
-    rows: Sequence[Sequence[Value]] = result.rows
+    return b'{"fields":%b,"rows":%b,%b,"rowAsArray":%b}' % (
+        fields_json(result.fields),
+        orjson.dumps(shaped(result.fields, result.rows, raw=raw, arrays=arrays)),
+        command_json(result.command_tag),
+        b"true" if arrays else b"false",
+    )
+
+
+def fields_json(fields: tuple[Field, ...]) -> bytes:
+    """The columns of a result, described."""
+    return _shape(fields).fields_json
+
+
+def shaped(
+    fields: tuple[Field, ...], rows: list[Row], *, raw: bool, arrays: bool
+) -> Sequence[Sequence[Value] | dict[str, Value]]:
+    """*rows* as the values that orjson writes; see `answer`."""
+    shape = _shape(fields)
+    values: Sequence[Sequence[Value]] = rows
     if shape.parses and not raw and rows:
-        rows = _parsed(shape.parses, result.rows)
-    command, _, count = result.command_tag.partition(" ")
+        values = _parsed(shape.parses, rows)
+    return values if arrays else _objects(len(shape.names))(values, *shape.names)
+
+
+def command_json(command_tag: str) -> bytes:
+    """The members `command` and `rowCount`."""
+    command, _, count = command_tag.partition(" ")
     count = count.rpartition(" ")[2]
-    return b'{"fields":%b,"rows":%b,"command":%b,"rowCount":%b,"rowAsArray":%b}' % (
-        shape.fields_json,
-        orjson.dumps(rows if arrays else _objects(len(shape.names))(rows, *shape.names)),
+    return b'"command":%b,"rowCount":%b' % (
         orjson.dumps(command),
         count.encode() if count.isdecimal() else b"null",
-        b"true" if arrays else b"false",
     )
 
 
@@ -99,7 +118,7 @@ def _value(parse: Parse | None, text: str | None) -> Value:
     return text if parse is None or text is None else parse(text)
 
 
-def _parsed(parses: tuple[Parse | None, ...], rows: list[tuple[str | None, ...]]) -> list[tuple[Value, ...]]:
+def _parsed(parses: tuple[Parse | None, ...], rows: list[Row]) -> list[tuple[Value, ...]]:
     """*rows* with the values of some types parsed; many of them column by column, which is twice as fast."""
     if len(rows) < _FEW_ROWS:
         return [tuple(map(_value, parses, row)) for row in rows]

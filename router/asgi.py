@@ -16,6 +16,9 @@ Scope = MutableMapping[str, Any]  # Any: what ASGI says
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+ABORT = "tiergate.abort"
+"""In the scope's state: resets the connection."""
+
 _LOOK_AFTER_S = 0.02
 _LENGTH_DIGITS = 18
 _LINGER_S = 5.0
@@ -98,6 +101,16 @@ async def dismiss(
             while (await receive()).get("more_body", False):
                 pass
     await send({"type": "http.response.body", "body": b""})
+
+
+async def cut_off(scope: Scope, receive: Receive) -> None:
+    """Reset the caller's connection in the middle of an answer; what waits to be sent is thrown away."""
+    abort = scope.get("state", {}).get(ABORT)
+    if abort is None:
+        return
+    abort()
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class Attention:

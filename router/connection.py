@@ -14,6 +14,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from router.asgi import ABORT
 from router.errors import BadRequest, HeadTooLarge, HeadTooSlow, MalformedHttp
 from router.problems import problem
 
@@ -63,6 +64,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect something to be said within the time that an idle connection has."""
         super().connection_made(transport)
+        self.app_state = {**self.app_state, ABORT: transport.abort}
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:

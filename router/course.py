@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from registry.placement import Placement
 from router.identify import Caller
+from router.lines import Lines
 from tiergate.events import RequestAnswered
 
 
@@ -16,6 +17,7 @@ class Course:
     Attributes:
         began: On the monotonic clock.
         echoes: Headers of the request that the answer repeats.
+        lines: The answer, where it is streamed.
     """
 
     began: float
@@ -27,6 +29,7 @@ class Course:
     connect_s: float = 0.0
     database_s: float = 0.0
     echoes: list[tuple[bytes, bytes]] = field(default_factory=list)
+    lines: Lines | None = None
 
     def headers(self, cors: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """What every answer carries, besides its content type."""

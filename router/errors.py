@@ -49,9 +49,7 @@ class TooManyParameters(BadRequest):
     advice = "Send one array parameter and take it apart with unnest()."
 
     def __init__(self, where: str, count: int, limit: int) -> None:
-        super().__init__(
-            f"{where} has {count} parameters, more than one statement can carry (max is {limit})"
-        )
+        super().__init__(f"{where} has {count} parameters, more than a statement can carry (max is {limit})")
 
 
 class NestedTooDeep(BadRequest):
@@ -226,6 +224,16 @@ class BodyTooSlow(TiergateError):
     def __init__(self, limit_s: float) -> None:
         super().__init__(f"the request's body did not arrive within {limit_s:g} s")
         self.limit_s = limit_s
+
+
+class ReaderTooSlow(TiergateError):
+    """The caller did not take the next piece of a streamed answer in time, and was cut off."""
+
+    code = "reader-too-slow"
+    advice = "Read the answer as it comes, or ask for less at a time; the limit is stream_stall_s."
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(f"the caller did not take the next piece of the answer within {limit_s:g} s")
 
 
 class Overloaded(TiergateError):

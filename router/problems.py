@@ -71,6 +71,7 @@ RULES: dict[type[TiergateError], Rule] = {
     edge.NoSuchDoor: Rule(404, "0A000"),
     edge.RequestTooLarge: Rule(413, "54000"),
     edge.BodyTooSlow: Rule(408, "57014"),
+    edge.ReaderTooSlow: Rule(408, "57014"),
     edge.Overloaded: Rule(503, "53300"),
     edge.ShareFull: Rule(503, "53300"),
     edge.RateLimited: Rule(429, "53400"),

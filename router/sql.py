@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from guard.verdict import Guard, parts
 from pools.errors import ContextRefused, DeadlineExceeded, ResponseTooLarge, StaleRoute
-from pools.lease import Isolation, RequestLimits, Transaction
+from pools.lease import RequestLimits, Stream, Transaction
 from pools.loan import Lease
 from pools.result import Result
 from pools.switchboard import Switchboard
@@ -19,28 +19,32 @@ from registry.directory import Directory
 from registry.placement import Placement
 from router.admission import Admission, admit
 from router.answer import answer, answer_batch
-from router.asgi import Attention, Headers, HungUp, Receive, Scope, Send, dismiss, read_body, respond
+from router.asgi import (
+    Attention,
+    Headers,
+    HungUp,
+    Receive,
+    Scope,
+    Send,
+    cut_off,
+    dismiss,
+    read_body,
+    respond,
+)
 from router.body import Request, read_request
+from router.choices import transaction, wants_arrays, wants_lines
 from router.cors import of_answers
 from router.course import Course, new_id
-from router.errors import BadHeader, ScopeMissing
-from router.identify import Caller, Identifier
+from router.errors import ReaderTooSlow
+from router.identify import Identifier
+from router.lines import Lines
 from router.problems import problem
 from tiergate.deadline import Deadline
 from tiergate.events import Emit, StaleRouteRefused
 from tiergate.tenant import TenantId, Tier
 
-_ISOLATION = {
-    b"ReadUncommitted": Isolation.READ_UNCOMMITTED,
-    b"ReadCommitted": Isolation.READ_COMMITTED,
-    b"RepeatableRead": Isolation.REPEATABLE_READ,
-    b"Serializable": Isolation.SERIALIZABLE,
-}
-_JS_DRIVER = b"40neondatabase%2fserverless"
 _JSON = (b"content-type", b"application/json")
 _QUICK_BYTES = 64 * 1024
-_LEVEL = b"neon-batch-isolation-level"
-_FLAGS = (b"neon-batch-read-only", b"neon-batch-deferrable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ class DoorLimits:
     """What one request may take.
 
     Attributes:
+        stream_stall_s: Time in which the caller of a streamed answer must take each piece of it.
+        stream_timeout_s: Time for a streamed answer in all; what comes before it has request_timeout_s.
         statement_timeout_s: By tier, for each statement at the server.
         schemas: Names under which statements may write the application's schema.
         full_sql: Tiers whose tenants may run all of SQL.
@@ -57,6 +63,8 @@ class DoorLimits:
     body_timeout_s: float
     max_request_bytes: int
     max_response_bytes: int
+    stream_stall_s: float
+    stream_timeout_s: float
     statement_timeout_s: dict[Tier, float]
     schemas: frozenset[str]
     full_sql: frozenset[Tier]
@@ -90,17 +98,20 @@ class SqlDoor:
         deadline = Deadline(course.began + self.limits.request_timeout_s)
         try:
             with self._admission, Attention(receive) as attention:
+                if wants_lines(scope, headers):
+                    course.lines = Lines(send, lambda: course.headers(self._cors), self.limits.stream_stall_s)
                 body = await self._serve(headers, scope, receive, attention, course, deadline)
         except HungUp:
             self._tell(course, "client-gone", 499)
             return
         except asyncio.CancelledError:  # the end of a drain; whether the request took effect is unknown
-            await self._refuse(DeadlineExceeded("database"), headers, course, receive, send)
+            await self._refuse(DeadlineExceeded("database"), headers, course, scope, receive, send)
             raise
         except Exception as exc:  # noqa: BLE001 - whatever it is, the caller gets an answer and we a log line
-            await self._refuse(exc, headers, course, receive, send)
+            await self._refuse(exc, headers, course, scope, receive, send)
             return
-        await respond(send, 200, [_JSON, *course.headers(self._cors)], body)
+        if course.lines is None:
+            await respond(send, 200, [_JSON, *course.headers(self._cors)], body)
         self._tell(course, "ok", 200)
 
     async def run_as(self, tenant: TenantId, body: bytes) -> tuple[int, bytes]:
@@ -133,7 +144,7 @@ class SqlDoor:
         deadline: Deadline,
     ) -> bytes:
         raw = headers.get(b"neon-raw-text-output") == b"true"
-        arrays = _wants_arrays(headers)
+        arrays = wants_arrays(headers)
         caller = self._identifier.identify_now(scope["headers"])
         if caller is None:
             with self._admission.stranger():
@@ -152,9 +163,14 @@ class SqlDoor:
             body = await read_body(headers, receive, max_bytes=self.limits.max_request_bytes)
             attention.await_answer()
             request = await _read(body)
-            transaction = self._transaction(request, headers, caller, course)
-            results = await self._run(placement, transaction, course, deadline)
-        modes = [arrays if mode is None else mode for mode in request.array_modes]
+            wanted = transaction(request, headers, caller, course)
+            modes = [arrays if mode is None else mode for mode in request.array_modes]
+            if course.lines is not None:
+                course.lines.expect(modes, raw=raw)
+            results = await self._run(placement, wanted, course, deadline)
+            if course.lines is not None:
+                await course.lines.finish()
+                return b""
         if request.batch:
             answered = answer_batch(results, raw=raw, arrays=modes)
         else:
@@ -162,27 +178,6 @@ class SqlDoor:
         if len(answered) > self.limits.max_response_bytes:
             raise ResponseTooLarge(self.limits.max_response_bytes)
         return answered
-
-    def _transaction(self, request: Request, headers: Headers, caller: Caller, course: Course) -> Transaction:
-        if not caller.scopes:
-            raise ScopeMissing("read")
-        read_only = "write" not in caller.scopes
-        name = headers.get(_LEVEL)
-        if name is not None and name not in _ISOLATION:
-            raise BadHeader(
-                "Neon-Batch-Isolation-Level", "is none of " + ", ".join(k.decode() for k in _ISOLATION)
-            )
-        if not request.batch:
-            return Transaction(request.statements, read_only=read_only)
-        course.echoes += [(key, b"true") for key in _FLAGS if headers.get(key) == b"true"]
-        if name is not None:
-            course.echoes.append((_LEVEL, name))
-        return Transaction(
-            request.statements,
-            _ISOLATION[name] if name is not None else None,
-            read_only=read_only or headers.get(b"neon-batch-read-only") == b"true",
-            deferrable=headers.get(b"neon-batch-deferrable") == b"true",
-        )
 
     async def _run(
         self, placement: Placement, transaction: Transaction, course: Course, deadline: Deadline
@@ -234,7 +229,11 @@ class SqlDoor:
             async with lease:
                 began = time.monotonic()
                 try:
-                    return await lease.run(transaction, limits)
+                    if course.lines is None:
+                        return await lease.run(transaction, limits)
+                    ends = Deadline(course.began + self.limits.stream_timeout_s)
+                    await lease.stream(transaction, limits, Stream(course.lines, ends))
+                    return []
                 finally:
                     course.database_s += time.monotonic() - began
         finally:
@@ -254,10 +253,14 @@ class SqlDoor:
             await asyncio.to_thread(self.guard.judge_all, part, tier)
 
     async def _refuse(
-        self, error: Exception, headers: Headers, course: Course, receive: Receive, send: Send
+        self, error: Exception, headers: Headers, course: Course, scope: Scope, receive: Receive, send: Send
     ) -> None:
         refusal = problem(error, neon=headers.get(b"neon-connection-string") is not None)
         self._tell(course, refusal.outcome, refusal.honest_status, error)
+        if course.lines is not None and course.lines.has_begun:
+            if isinstance(error, ReaderTooSlow) or not await course.lines.fail(refusal):
+                await cut_off(scope, receive)
+            return
         framed = [*refusal.headers, *course.headers(self._cors)]
         if headers.is_read:
             await respond(send, refusal.status, framed, refusal.body)
@@ -271,15 +274,3 @@ class SqlDoor:
 async def _read(body: bytes) -> Request:
     """`read_request`, off the event loop when it may take more than a millisecond."""
     return read_request(body) if len(body) < _QUICK_BYTES else await asyncio.to_thread(read_request, body)
-
-
-def _wants_arrays(headers: Headers) -> bool:
-    """Rows as arrays unless the caller would expect objects.
-
-    The JavaScript driver expects arrays even when its user's own headers have
-    replaced the one that asks for them; it is known by its connection string.
-    """
-    asked = headers.get(b"neon-array-mode")
-    if asked is not None:
-        return asked == b"true"
-    return _JS_DRIVER in (headers.get(b"neon-connection-string") or b"").lower()

@@ -74,6 +74,8 @@ def door_limits(settings: Settings) -> DoorLimits:
         body_timeout_s=gateway.body_timeout_s,
         max_request_bytes=gateway.max_request_bytes,
         max_response_bytes=gateway.max_response_bytes,
+        stream_stall_s=gateway.stream_stall_s,
+        stream_timeout_s=gateway.stream_timeout_s,
         statement_timeout_s={
             tier: limits.statement_timeout_s for tier, limits in settings.pools.tiers.items()
         },
