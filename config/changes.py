@@ -29,6 +29,7 @@ RELOADABLE: frozenset[str] = frozenset(
         "registry.negative_ttl_s",
         "registry.stale_for_s",
         "pools.max_db_connections",
+        "pools.max_db_dials",
         "pools.max_pools",
         "pools.server_idle_timeout",
         "pools.server_lifetime",

@@ -106,6 +106,7 @@ class Pools:
     """Server connections, per cluster and for the whole gateway (all processes together)."""
 
     max_db_connections: Connections
+    max_db_dials: Connections
     max_pools: Connections
     server_idle_timeout: Life
     server_lifetime: Life

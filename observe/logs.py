@@ -32,6 +32,8 @@ from tiergate.events import (
     RegistryFound,
     RegistryLost,
     RequestAnswered,
+    ServerFound,
+    ServerLost,
     StaleRouteRefused,
 )
 
@@ -90,6 +92,10 @@ class Log:
                 self._limit(
                     "error", "protection-lost", place, place=place, cluster=cluster, tier=tier, reason=reason
                 )
+            case ServerLost(cluster, error):
+                self._limit("error", "server-lost", cluster, cluster=cluster, error=scrub(error))
+            case ServerFound(cluster, after_s):
+                self._limit("info", "server-found", cluster, cluster=cluster, after_ms=_ms(after_s))
             case ClockOff(cluster, offset_s, jumped_s):
                 facts = {"offset_s": round(offset_s, 3), "jumped_s": round(jumped_s, 3)}
                 self._limit("warning", "clock-off", cluster, cluster=cluster, **facts)

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from observe.clusters import ClusterGauges
 from observe.outcomes import known_outcomes
 from observe.processes import is_shared
 from observe.snapshot import PoolSnapshot
@@ -33,6 +34,8 @@ from tiergate.events import (
     RegistryFound,
     RegistryLost,
     RequestAnswered,
+    ServerFound,
+    ServerLost,
     StaleRouteRefused,
 )
 from tiergate.tenant import Tier
@@ -120,18 +123,7 @@ class Metrics:
         self._connections = self._gauge("tiergate_pool_connections", "Server connections.", ["tier", "state"])
         self._waiting = self._gauge("tiergate_pool_waiting", "Requests in line for a connection.", ["tier"])
         self._pools = self._gauge("tiergate_pools", "Pools that are open.", ["tier"])
-        self._budget = self._gauge(
-            "tiergate_pool_budget", "Server connections allowed and used, by cluster.", ["cluster", "kind"]
-        )
-        self._clusters_seen: set[str] = set()
-        self._clocks_seen: set[str] = set()
-        self._clock_offset = Gauge(
-            "tiergate_clock_offset_seconds",
-            "How far a cluster's clock is ahead of this gateway's, when it was last read.",
-            ["cluster"],
-            registry=self.registry,
-            multiprocess_mode="mostrecent",
-        )
+        self._clusters = ClusterGauges(self.registry)
         self._opened = self._counter_by_tier(
             "tiergate_connections_opened_total", "Server connections opened."
         )
@@ -216,8 +208,10 @@ class Metrics:
                 self._dials_failed.add((tier,))
             case ProtectionLost(tier=tier):
                 self._unprotected.add((tier,))
+            case ServerLost() | ServerFound():
+                pass  # the snapshot has it
             case ClockRead(cluster=cluster, offset_s=offset_s):
-                self._fold_clock(cluster, offset_s)
+                self._clusters.fold_clock(cluster, offset_s)
             case ClockOff():
                 pass  # the gauge shows it
             case PoolClosed(tier=tier, reason=reason):
@@ -241,11 +235,6 @@ class Metrics:
                 self._loops_failed.add((loop,))
             case _:
                 assert_never(event)
-
-    def _fold_clock(self, cluster: str, offset_s: float) -> None:
-        if cluster in self._clocks_seen or len(self._clocks_seen) < MOST_VALUES:
-            self._clocks_seen.add(cluster)
-            self._clock_offset.labels(cluster).set(offset_s)
 
     def _fold_request(self, event: RequestAnswered) -> None:
         tier = event.tier or UNKNOWN
@@ -278,12 +267,7 @@ class Metrics:
             self._waiting.labels(tier).set(count.waiting if count else 0)
             for state in ("active", "idle", "opening", "closing"):
                 self._connections.labels(tier, state).set(getattr(count, state) if count else 0)
-        budgets = {budget.cluster: budget for budget in now.budgets[:MOST_VALUES]}
-        self._clusters_seen |= budgets.keys()
-        for cluster in self._clusters_seen:
-            budget = budgets.get(cluster)
-            self._budget.labels(cluster, "max").set(budget.max if budget else 0)
-            self._budget.labels(cluster, "used").set(budget.used if budget else 0)
+        self._clusters.refresh(now.budgets[:MOST_VALUES])
 
     def render(self) -> tuple[bytes, str]:
         """The body and content type of `/metrics`; reads files when there are several processes."""

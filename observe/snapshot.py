@@ -33,11 +33,15 @@ class BudgetCount:
 
     Attributes:
         used: Includes those being opened and those being closed.
+        opening: Those being opened.
+        is_up: Whether it lets us in, as far as is known.
     """
 
     cluster: str
     max: int
     used: int
+    opening: int = 0
+    is_up: bool = True
 
 
 @dataclass(frozen=True, slots=True)

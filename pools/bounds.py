@@ -32,10 +32,12 @@ class SwitchboardLimits:
 
     Attributes:
         max_db_connections: To one cluster, this process's share.
+        max_db_dials: Of those, as many may be opened at a time.
         max_pools: Pools kept at once.
         tiers: What one pool of each tier may use.
     """
 
     max_db_connections: int
+    max_db_dials: int
     max_pools: int
     tiers: Mapping[Tier, PoolLimits]

@@ -1,14 +1,26 @@
 """Server connections allowed to one cluster, counted from the dial to the server's confirmed close.
 
-Invariant: `used` never passes `limit`. A connection is paid for before its dial
-begins, and the permit comes back only once the server process is known to be gone.
+Invariants: `used` never passes `limit`, and `dialling` never `max_dials`. A connection is paid for before
+its dial begins, and the permit comes back only once the server process is known to be gone. Whoever is
+refused stands in one line, for permits and dials alike, so that none is held by who waits for the other.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
+from typing import Protocol
 
 # A dial takes about 6 ms: of connections that change hands no sooner, it costs a fortieth at most.
-_TURN_S = 0.25
+TURN_S = 0.25
+
+
+class Asker(Protocol):
+    """Who asks for permits: a pool."""
+
+    @property
+    def permits(self) -> int:
+        """How many it has."""
+
+    def grow(self) -> None:
+        """Take what it needs; ask again for the rest."""
 
 
 class Budget:
@@ -16,44 +28,49 @@ class Budget:
 
     Attributes:
         limit: Connections at most; lowering it lets what is open live on.
+        max_dials: Of those, at most so many are being opened at a time.
         used: Connections open, being opened or being closed.
+        dialling: Those being opened.
         ending: Those of them being closed that do nothing any more, so that their permits come back soon.
     """
 
-    def __init__(self, limit: int, *, evict: Callable[[], None]) -> None:
+    def __init__(self, limit: int, max_dials: int, *, evict: Callable[[], None]) -> None:
         """*evict* starts closing the cluster's least useful resting connection, if there is one."""
         self.limit = limit
-        self.used = 0
-        self.ending = 0
+        self.max_dials = max_dials
+        self.used = self.dialling = self.ending = 0
         self._evict = evict
-        self._hungry: OrderedDict[Callable[[], None], Callable[[], int]] = OrderedDict()
+        self._hungry: dict[Asker, None] = {}  # in the order of asking
 
     def take(self) -> bool:
-        """Take a permit if there is one."""
-        if self.used >= self.limit:
+        """Take a permit, and begin a dial, if that may be."""
+        if self.used >= self.limit or self.dialling >= self.max_dials:
             return False
         self.used += 1
+        self.dialling += 1
         return True
 
-    def want(self, grow: Callable[[], None], has: Callable[[], int]) -> None:
-        """Call *grow* once a permit is free: who has fewest first, then in the order of asking.
+    def dialled(self) -> None:
+        """A dial is over, however it ended; its permit stays taken."""
+        self.dialling -= 1
+        self._feed()
+
+    def want(self, asker: Asker) -> None:
+        """Let *asker* grow once it may: who has fewest first, then in the order of asking.
 
         Asking twice counts once.
-
-        Args:
-            has: How many permits it has already, whenever asked.
         """
-        self._hungry[grow] = has
+        self._hungry[asker] = None
         if self.is_wanted:
             self._evict()
 
-    def unwant(self, grow: Callable[[], None]) -> None:
-        """Take *grow* out of the queue."""
-        self._hungry.pop(grow, None)
+    def unwant(self, asker: Asker) -> None:
+        """Take *asker* out of the line."""
+        self._hungry.pop(asker, None)
 
-    def resize(self, limit: int) -> None:
-        """Go on with another limit; what rests beyond it is closed, what works when it comes back."""
-        self.limit = limit
+    def resize(self, limit: int, max_dials: int) -> None:
+        """Go on with other limits; what rests beyond them is closed, what works when it comes back."""
+        self.limit, self.max_dials = limit, max_dials
         for _ in range(self.used - self.ending - limit):
             self._evict()
         self._feed()
@@ -61,17 +78,22 @@ class Budget:
     @property
     def is_wanted(self) -> bool:
         """Whether somebody waits for a permit, or the limit for one, that is not on its way back already."""
-        return len(self._hungry) > self.ending or self.used - self.ending > self.limit
+        return len(self._hungry) > self._coming or self.used - self.ending > self.limit
 
-    def is_owed(self, grow: Callable[[], None], has: int, held_s: float) -> bool:
-        """Whether one who asks by *grow*, and *has* permits, owes others one that was held for *held_s*.
+    @property
+    def _coming(self) -> int:
+        """Permits that nobody need give way for: free ones, that wait for a dial's turn, and ending ones."""
+        return max(0, self.limit - self.used + self.ending)
+
+    def is_owed(self, asker: Asker, has: int, held_s: float) -> bool:
+        """Whether *asker*, who has *has* permits, owes others one that was held for *held_s*.
 
         It is owed to who has none, or would still have no more than who gives it.
         """
-        if not self._hungry or held_s < _TURN_S:
+        if not self._hungry or held_s < TURN_S:
             return False
-        others = [theirs() for each, theirs in self._hungry.items() if each != grow]
-        return sum(not theirs or theirs < has - 1 for theirs in others) > self.ending
+        others = [each.permits for each in self._hungry if each is not asker]
+        return sum(not theirs or theirs < has - 1 for theirs in others) > self._coming
 
     def give(self) -> None:
         """Give a permit back, and let somebody grow."""
@@ -80,8 +102,8 @@ class Budget:
 
     def _feed(self) -> None:
         # One who has been served meanwhile takes nothing, and the next must hear of it. It ends: who
-        # asks again does so only once all is used.
-        while self._hungry and self.used < self.limit:
-            grow = min(self._hungry, key=lambda each: self._hungry[each]())
-            del self._hungry[grow]
-            grow()
+        # asks again does so only once there is nothing to take.
+        while self._hungry and self.used < self.limit and self.dialling < self.max_dials:
+            asker = min(self._hungry, key=lambda each: each.permits)
+            del self._hungry[asker]
+            asker.grow()

@@ -11,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq.abc import PGconn
 
 from pools.line import Line
+from pools.refusal import tell_codes
 
 # Found out within 30 s that the other end is gone, also while nothing is sent.
 _KEEPALIVE = {
@@ -41,9 +42,11 @@ async def connected(conn: PGconn) -> None:
     """Wait until *conn* is open.
 
     Raises:
-        psycopg.OperationalError: The server cannot be reached or refuses us.
+        psycopg.OperationalError: The server cannot be reached or refuses us; see `pools.refusal`.
     """
+    tell_codes(conn, wanted=True)
     await _poll(conn.connect_poll, lambda: conn.socket)
+    tell_codes(conn, wanted=False)
     if conn.status != pq.ConnStatus.OK:
         raise psycopg.OperationalError(conn.get_error_message().strip())
 

@@ -123,11 +123,24 @@ class DatabaseUnavailable(TiergateError):
     retryable = True
     advice = "Try again; the operator finds the cause under `tiergate cluster show` and in the log."
 
-    def __init__(self, cluster: str, reason: str) -> None:
-        """*reason* is for the log: it may name hosts and roles, and is not sent to tenants."""
+    def __init__(
+        self, cluster: str, reason: str, *, is_of_server: bool = False, is_silent: bool = False
+    ) -> None:
+        """*reason* is for the log: it may name hosts and roles, and is not sent to tenants.
+
+        Args:
+            is_of_server: Every login there would meet the same.
+            is_silent: There was no answer at all.
+        """
         super().__init__(f"the database on cluster {cluster!r} cannot be reached")
         self.cluster = cluster
         self.reason = reason
+        self.is_of_server = is_of_server
+        self.is_silent = is_silent
+
+    def again(self) -> "DatabaseUnavailable":
+        """The same for somebody else: an error that is raised twice drags its first traces along."""
+        return DatabaseUnavailable(self.cluster, self.reason)
 
 
 class PlaceUnprotected(DatabaseUnavailable):
@@ -140,6 +153,11 @@ class PlaceUnprotected(DatabaseUnavailable):
         """*reason* names the table, for the log."""
         super().__init__(cluster, reason)
         self.args = (f"place {place!r} on cluster {cluster!r} does not keep its tenants apart",)
+        self.place = place
+
+    def again(self) -> "PlaceUnprotected":
+        """The same for somebody else."""
+        return PlaceUnprotected(self.cluster, self.place, self.reason)
 
 
 class ConnectionLost(TiergateError):

@@ -1,6 +1,5 @@
 """The connections of one pool that wait for work."""
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 
@@ -14,15 +13,14 @@ class Idle:
         """*close* is called with what is here no more, and the reason."""
         self._close = close
         self._wires: deque[Wire] = deque()
-        self._loop = asyncio.get_running_loop()
 
     def __len__(self) -> int:
         """How many there are."""
         return len(self._wires)
 
-    def add(self, wire: Wire) -> None:
-        """Let *wire* rest from now on."""
-        wire.idle_since = self._loop.time()
+    def add(self, wire: Wire, now: float) -> None:
+        """Let *wire* rest from *now* on."""
+        wire.idle_since = now
         self._wires.append(wire)
 
     def last(self) -> Wire:

@@ -52,7 +52,7 @@ class Lease:
         try:
             if not (switchboard.gates.any_closed and switchboard.gates.is_closed(placement)):
                 self._pool = pool = switchboard.pool(placement)
-                self._wire = pool.lend_now(placement.tenant)
+                self._wire = pool.lend_now(placement.tenant, placement.limits)
             if self._wire is None:
                 await self._wait()
         except BaseException:
@@ -82,7 +82,7 @@ class Lease:
         while True:
             await gates.refuse_or_wait(placement, self._switchboard.limits(placement), deadline)
             self._pool = pool = self._switchboard.pool(placement)
-            wire = await pool.lend(placement.tenant, deadline)
+            wire = await pool.lend(placement.tenant, placement.limits, deadline)
             if not gates.is_closed(placement):
                 return wire
             self._give_back(wire)

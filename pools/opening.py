@@ -10,6 +10,7 @@ from psycopg.pq.abc import PGconn
 from pools.bounds import PoolLimits
 from pools.dial import connect, connected, hang_up
 from pools.errors import ConnectionLost, DatabaseUnavailable
+from pools.refusal import first_line, is_of_server
 from pools.upkeep import Upkeep
 from pools.wire import Wire
 from registry.placement import Place
@@ -41,9 +42,19 @@ class Opening:
                 prepared = limits.max_prepared_statements if place.prepares else 0
                 self._wire = wire = Wire(self._conn, max_prepared=prepared)
                 await self._upkeep.welcome(wire)
-        except (psycopg.Error, OSError, TimeoutError, ConnectionLost) as exc:
-            reason = getattr(exc, "reason", str(exc)).strip() or "no answer in time"
-            raise DatabaseUnavailable(place.cluster, reason) from exc
+        except TimeoutError as exc:
+            # Beyond a pooler that has let us in, it may be one database alone that does not answer.
+            is_stalled = self._wire is None or not place.via_pgbouncer
+            raise DatabaseUnavailable(
+                place.cluster, "no answer in time", is_of_server=is_stalled, is_silent=True
+            ) from exc
+        except ConnectionLost as exc:  # it had let us in
+            raise DatabaseUnavailable(place.cluster, exc.reason) from exc
+        except (psycopg.Error, OSError) as exc:
+            told = str(exc)
+            raise DatabaseUnavailable(
+                place.cluster, first_line(told), is_of_server=is_of_server(told)
+            ) from exc
         wire.opened_at = loop.time()
         wire.dial_s = wire.opened_at - began
         wire.expires_at = wire.opened_at + limits.server_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - jitter

@@ -1,39 +1,33 @@
 """The connections of one login to one place, lent out one transaction at a time.
 
 Decides in plain code; dials and closes in tasks that it is given a starter for.
-Invariants: a wire is in exactly one of `resting`, lent, being opened or being closed;
-`size` counts all but the closing ones; each opening, open and closing wire holds
-one permit of the budget. A waiter that gives up leaves nothing behind.
+Invariants: a wire is in exactly one of `resting`, lent, being opened or being closed, and
+holds one permit of the budget. A waiter that gives up leaves nothing behind.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 
-from pools.backoff import Backoff
 from pools.bounds import PoolLimits
+from pools.closing import Closing, Start
 from pools.cluster import Cluster
+from pools.dialling import Dial, Dialling
 from pools.errors import (
-    ConnectionLost,
     DatabaseUnavailable,
     DeadlineExceeded,
     PlaceUnprotected,
     PoolExhausted,
-    QueueFull,
-)
+)  # fmt: skip
 from pools.idle import Idle
 from pools.opening import Opening
 from pools.protection import Protection
 from pools.queue import Queue, Waiter
-from pools.upkeep import Upkeep
+from pools.upkeep import Upkeep, Work
 from pools.wire import Wire
-from registry.placement import Place
+from registry.placement import Place, TenantLimits
 from tiergate.deadline import Deadline
-from tiergate.events import ConnectionClosed, ConnectionOpened, DialFailed, Emit
+from tiergate.events import ConnectionOpened, Emit
 from tiergate.tenant import TenantId
-
-Work = Coroutine[None, None, None]
-Start = Callable[[Work, str], None]  # as a named task that nobody waits for, in the switchboard's task group
 
 
 class Pool:
@@ -43,8 +37,6 @@ class Pool:
         retired: Serves nobody new; goes once who waits is served and what is lent has come back.
         resting: Its connections that wait for work.
         active, opening: Connections lent out, and being dialled.
-        closing: Connections whose end the server has not confirmed yet.
-        is_reachable: Whether the last dial succeeded; None before the first.
         last_used: When a connection last came free, on the event loop's clock.
     """
 
@@ -55,13 +47,14 @@ class Pool:
         self.cluster = cluster
         self.limits = limits
         self.retired = False
-        self.active = self.opening = self.closing = 0
-        self.is_reachable: bool | None = None
+        self.active = self.opening = 0
         self._budget = cluster.budget
         self._start = start
         self._emit = emit
         self.resting = Idle(self._close)
-        self._queue, self._backoff = Queue(limits.max_tenant_inflight), Backoff()
+        self._queue = Queue(limits.max_tenant_inflight)
+        self._dialling = Dialling(place, cluster, self, emit)
+        self._closing = Closing(place, cluster.budget, over=self._ended, start=start, emit=emit)
         self._upkeep = Upkeep(cluster.clock, Protection(place, emit))
         self._loop = asyncio.get_running_loop()
         self._since = self.last_used = self._loop.time()
@@ -70,6 +63,11 @@ class Pool:
     def idle(self) -> int:
         """Connections that wait for work."""
         return len(self.resting)
+
+    @property
+    def closing(self) -> int:
+        """Connections whose end the server has not confirmed yet."""
+        return self._closing.count
 
     @property
     def waiting(self) -> int:
@@ -86,13 +84,18 @@ class Pool:
         return len(self.resting) + self.active + self.opening
 
     @property
+    def permits(self) -> int:
+        """Connections that count against the cluster's budget."""
+        return self.size + self.closing
+
+    @property
     def is_quiet(self) -> bool:
         """Whether nobody uses or awaits a connection, so that the pool may go."""
         return not (self.active or self.opening or self._queue)
 
-    def lend_now(self, tenant: TenantId) -> Wire | None:
+    def lend_now(self, tenant: TenantId, own: TenantLimits) -> Wire | None:
         """An idle connection, the most recently used first; None when one must be waited for."""
-        if not self.resting or not self._queue.may_have(tenant):
+        if not self.resting or not self._queue.may_have(tenant, own.max_tenant_inflight):
             return None
         wire = self.resting.pop()
         self._queue.hold(tenant)
@@ -100,26 +103,25 @@ class Pool:
         self.last_used = wire.idle_since
         return wire
 
-    async def lend(self, tenant: TenantId, deadline: Deadline) -> Wire:
+    async def lend(self, tenant: TenantId, own: TenantLimits, deadline: Deadline) -> Wire:
         """A connection, waited for in turn with the pool's other tenants.
+
+        Args:
+            own: What *tenant* may use instead of what everybody may.
 
         Raises:
             QueueFull: As many wait as may, of all or of this tenant, besides those that a dial may serve.
             PoolExhausted: None came free within query_wait_timeout.
             DeadlineExceeded: The request's own time ended first.
-            DatabaseUnavailable: The server cannot be reached, or tenants are not kept apart there.
+            DatabaseUnavailable: The server lets nobody in, or not us, or tenants are not kept apart there.
         """
-        if (wire := self.lend_now(tenant)) is not None:
+        if (wire := self.lend_now(tenant, own)) is not None:
             return wire
-        now = self._loop.time()
-        if self._backoff.is_on and self._backoff.refusal and not self.active and not self.opening:
-            raise self._backoff.refusal.with_traceback(None)
-        may_be_opened = max(0, self.limits.default_pool_size - self.active)
-        if len(self._queue) >= self.limits.max_waiting + may_be_opened:
-            raise QueueFull(self.place.id, len(self._queue))
-        if self._queue.waiting(tenant) >= self.limits.max_tenant_waiting + may_be_opened:
-            raise QueueFull(self.place.id, self._queue.waiting(tenant), tenant)
-        waiter = self._queue.join(tenant)
+        if (refusal := self._despair()) is not None:
+            raise refusal.again()
+        now, room = self._loop.time(), max(0, self.limits.default_pool_size - self.active)
+        self._queue.admit(self.place.id, tenant, self.limits, own, room=room)
+        waiter = self._queue.join(tenant, own)
         self.grow()
         until = min(now + self.limits.query_wait_timeout, deadline.at_s)
         try:
@@ -129,10 +131,16 @@ class Pool:
             self._leave(waiter, tenant)
             if until == deadline.at_s:
                 raise DeadlineExceeded("queue") from exc
+            if (refusal := self.cluster.breaker.refusal) is not None:
+                raise refusal.again() from exc
             raise PoolExhausted(self.place.id, self._loop.time() - now) from exc
         except asyncio.CancelledError:
             self._leave(waiter, tenant)
             raise
+
+    def _despair(self) -> DatabaseUnavailable | None:
+        """Why nobody should wait here; None when a connection may come."""
+        return self._dialling.despair(has_any=bool(self.active or self.opening), last_used=self.last_used)
 
     def _leave(self, waiter: Waiter, tenant: TenantId) -> None:
         """Undo a wait that was given up."""
@@ -141,7 +149,7 @@ class Pool:
         self._want_no_more()
 
     def give_back(self, wire: Wire, tenant: TenantId) -> None:
-        """Take *tenant*'s connection back: to the next waiter, to rest, or to its end."""
+        """Take *tenant*'s connection back, once nothing of the transaction is left on it."""
         wire.broken = wire.broken or wire.doubtful
         if not wire.broken and (work := self._upkeep.due(wire)) is not None:
             self._start(self._first(wire, tenant, work), "look after a connection")
@@ -151,38 +159,23 @@ class Pool:
             self._close(wire, "broken", tenant)  # whose it is until the server has let go of it
             self.grow()
             return
+        self.last_used = self._loop.time()
         self._queue.release(tenant)
-        self._take_in(wire)
+        self._take_in(wire, self.last_used)
         self._serve_idle()  # it may be *tenant*'s turn now, where it was not before
 
-    def _take_in(self, wire: Wire) -> None:
-        """Put a connection that is nobody's to use."""
+    def _take_in(self, wire: Wire, now: float) -> None:
+        """Put a connection that is nobody's: to the next waiter, to rest, or to its end."""
         if wire.broken:
             self._close(wire, "broken")
-        elif self._loop.time() > wire.expires_at:
+        elif now > wire.expires_at:
             self._close(wire, "server_lifetime")
         elif wire.opened_at < self._since:
             self._close(wire, "reconnect")
-        else:
-            self._offer(wire)
-
-    async def _first(self, wire: Wire, tenant: TenantId, do: Callable[[], Awaitable[None]]) -> None:
-        """Do something on a wire before it comes back, off the request's path; else it is closed."""
-        try:
-            async with asyncio.timeout(self.limits.server_connect_timeout):
-                await do()
-        except (ConnectionLost, TimeoutError):
-            wire.broken = True
-        except PlaceUnprotected as exc:
-            self._back_off(exc)
-        finally:
-            wire.broken = wire.broken or wire.in_transaction
-            self.give_back(wire, tenant)
-
-    def _offer(self, wire: Wire) -> None:
-        now = self._loop.time()
-        is_owed = self._budget.is_owed(self.grow, self.size + self.closing + 1, now - wire.opened_at)
-        if not is_owed and self._queue.serve(wire):
+        elif (
+            not self._budget.is_owed(self, self.permits + 1, now - wire.opened_at)
+            and self._queue.serve(wire)
+        ):  # fmt: skip
             self.active += 1
             self._want_no_more()
         elif self.retired:
@@ -192,8 +185,17 @@ class Pool:
         elif self._budget.is_wanted:
             self._close(wire, "evicted")
         else:
-            self.last_used = now
-            self.resting.add(wire)
+            self.resting.add(wire, now)
+
+    async def _first(self, wire: Wire, tenant: TenantId, work: Work) -> None:
+        """Look after a wire before it comes back, off the request's path."""
+        try:
+            await self._upkeep.run(wire, work, within_s=self.limits.server_connect_timeout)
+        except PlaceUnprotected as exc:
+            self._dialling.fail(exc, self._loop.time())
+            self._give_up(exc)
+        finally:
+            self.give_back(wire, tenant)
 
     def _serve_idle(self) -> None:
         """Lend what rests to who may have it since a moment ago."""
@@ -204,76 +206,72 @@ class Pool:
     def _want_no_more(self) -> None:
         """Leave the line for a permit, if no waiter could use a connection now."""
         if not self._queue.servable(1):
-            self._budget.unwant(self.grow)
+            self._budget.unwant(self)
 
     # -- growing and shrinking
 
     def grow(self) -> None:
-        """Dial for those who wait, as far as the pool's size and the cluster's budget allow."""
-        wanted = self._queue.servable(self.limits.default_pool_size)
-        while self.opening < wanted and self.size < self.limits.default_pool_size:
-            if self._backoff.is_on:
-                self._backoff.call_after(self.grow)
-                return
-            if not self._budget.take():
-                self._budget.want(self.grow, lambda: self.size + self.closing)
-                return
+        """Dial for those who wait, as far as the pool's size, the cluster's budget and its server allow."""
+        while self._is_short and (dial := self._dialling.begin()) is not None:
             self.opening += 1
-            self._start(self._open(), f"dial {self.place.cluster}")
+            self._start(self._open(dial), f"dial {self.place.cluster}")
 
-    async def _open(self) -> None:
-        opening, wire = Opening(self.place, self.limits, self._upkeep), None
+    @property
+    def _is_short(self) -> bool:
+        """Whether one more connection should be dialled: for who waits, or to find the server again."""
+        most = self.limits.default_pool_size
+        wanted = max(self._queue.servable(most), self.cluster.breaker.is_open and not self.retired)
+        return self.opening < wanted and self.size < most
+
+    async def _open(self, dial: Dial) -> None:
+        opening, wire, failed = Opening(self.place, self.limits, self._upkeep), None, None
         try:
             wire = await opening.run()
         except DatabaseUnavailable as exc:
-            self._back_off(exc)
+            failed = exc
         finally:
             self.opening -= 1
             if wire is None:
-                self.closing += 1
-                self._start(self._end(opening.undo(), None, None, is_prompt=False), "close connection")
-        if wire is not None:
-            self._backoff.succeed()
-            self.is_reachable = True
-            wire.on_lost = partial(self.resting.lose, wire)
-            self._emit(ConnectionOpened(self.place.cluster, self.place.tier, wire.dial_s))
-            self._take_in(wire)
+                self._closing.begin(opening.undo(), None)
+            else:
+                self._welcome(wire)  # before another is dialled for the same waiter
+            self._dialling.end(dial, failed)
+        if isinstance(failed, PlaceUnprotected):
+            self._give_up(failed)
+        elif failed is not None:
+            self.look_again()
 
-    def _back_off(self, refusal: DatabaseUnavailable) -> None:
-        """Dial no sooner than after a pause that grows; tell those whom no open connection can serve."""
-        self._emit(DialFailed(self.place.cluster, self.place.tier, refusal.reason))
-        self._backoff.fail(refusal)
-        if isinstance(refusal, PlaceUnprotected):
-            self.reconnect()  # it may be an older one that goes on working there
+    def _welcome(self, wire: Wire) -> None:
+        self._dialling.succeed()
+        wire.on_lost = partial(self.resting.lose, wire)
+        self._emit(ConnectionOpened(self.place.cluster, self.place.tier, wire.dial_s))
+        self._take_in(wire, wire.opened_at)
+
+    def look_again(self) -> None:
+        """Go on dialling, or tell who waits that nothing will come."""
+        if (refusal := self._despair()) is None:
+            self.grow()
         else:
-            self.is_reachable = False
-            if self.active or self.opening > 1:
-                self._backoff.call_after(self.grow)
-                return
-        self._queue.fail(refusal)
-        self._budget.unwant(self.grow)
+            self._refuse(refusal)
+
+    def _give_up(self, refusal: PlaceUnprotected) -> None:
+        """Serve nobody until a new connection has found all well: an older one may not have looked yet."""
+        self.reconnect()
+        self._refuse(refusal)
+
+    def _refuse(self, refusal: DatabaseUnavailable) -> None:
+        self._queue.fail(refusal.again)
+        self._budget.unwant(self)
 
     def _close(self, wire: Wire, reason: str, tenant: TenantId | None = None) -> None:
-        is_prompt = not wire.broken  # else it may wait for a statement that nothing can interrupt
-        self.closing += 1
-        self._budget.ending += is_prompt
-        self._start(self._end(wire.close(), reason, tenant, is_prompt=is_prompt), "close connection")
+        self._closing.begin(wire.close(), reason, tenant, is_prompt=not wire.broken)
 
-    async def _end(
-        self, closing: Work, reason: str | None, tenant: TenantId | None, *, is_prompt: bool
-    ) -> None:
-        try:
-            await closing
-        finally:
-            self.closing -= 1
-            if tenant is not None:
-                self._queue.release(tenant)
-                self._serve_idle()
-            if reason is not None:
-                self._emit(ConnectionClosed(self.place.cluster, self.place.tier, reason))
-            self._budget.ending -= is_prompt
-            self._budget.give()
-            self.grow()
+    def _ended(self, tenant: TenantId | None) -> None:
+        """A connection is gone, that was *tenant*'s until now."""
+        if tenant is not None:
+            self._queue.release(tenant)
+            self._serve_idle()
+        self.grow()
 
     def tidy(self, now: float) -> None:
         """Close what has rested beyond server_idle_timeout or lived beyond its lifetime."""

@@ -2,20 +2,30 @@
 
 import asyncio
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pools.bounds import PoolLimits
+from pools.errors import QueueFull
 from pools.wire import Wire
+from registry.placement import TenantLimits
 from tiergate.tenant import TenantId
 
+_LIKE_ALL = TenantLimits()
 Waiter = asyncio.Future[Wire]
 
 
 @dataclass(slots=True)
 class _Line:
-    """One tenant's requests; *credit* of them may still be served in this turn, *weight* in each."""
+    """One tenant's requests; *credit* of them may still be served in this turn, *weight* in each.
 
-    weight: int
-    credit: int
+    Attributes:
+        max_inflight: The tenant's own; None for what everybody has.
+    """
+
+    weight: int = 1
+    credit: int = 1
+    max_inflight: int | None = None
     waiters: deque[Waiter] = field(default_factory=deque)
 
 
@@ -30,7 +40,7 @@ class Queue:
         request costs one.
 
     Attributes:
-        max_inflight: Connections that one tenant may have at a time.
+        max_inflight: Connections that one tenant may have at a time, unless it has a limit of its own.
     """
 
     def __init__(self, max_inflight: int) -> None:
@@ -53,16 +63,19 @@ class Queue:
         """Requests that could be served at once if there were connections, counted up to *most*."""
         found = 0
         for tenant, line in self._lines.items():
-            found += min(len(line.waiters), max(0, self.max_inflight - self._inflight[tenant]))
+            found += min(len(line.waiters), self._room(tenant, line.max_inflight))
             if found >= most:
                 return most
         return found
 
     # -- connections that a tenant has
 
-    def may_have(self, tenant: TenantId) -> bool:
-        """Whether *tenant* may have one more connection."""
-        return self._inflight[tenant] < self.max_inflight
+    def may_have(self, tenant: TenantId, own: int | None = None) -> bool:
+        """Whether *tenant* may have one more connection; *own* is its own max_inflight, if it has one."""
+        return self._inflight[tenant] < (self.max_inflight if own is None else own)
+
+    def _room(self, tenant: TenantId, own: int | None) -> int:
+        return max(0, (self.max_inflight if own is None else own) - self._inflight[tenant])
 
     def inflight(self, tenant: TenantId | None) -> int:
         """Connections that *tenant* has, or everybody."""
@@ -80,13 +93,26 @@ class Queue:
 
     # -- waiting
 
-    def join(self, tenant: TenantId, weight: int = 1) -> Waiter:
-        """A place behind *tenant*'s other requests; with *weight* as many of them are served in one turn."""
+    def admit(self, pool: str, tenant: TenantId, limits: PoolLimits, own: TenantLimits, *, room: int) -> None:
+        """Let *tenant* join, if not as many wait as may, besides those whom *room* may serve at once.
+
+        Raises:
+            QueueFull: As many do, of all or of this tenant.
+        """
+        if len(self) >= limits.max_waiting + room:
+            raise QueueFull(pool, len(self))
+        most = limits.max_tenant_waiting if own.max_tenant_waiting is None else own.max_tenant_waiting
+        if self.waiting(tenant) >= most + room:
+            raise QueueFull(pool, self.waiting(tenant), tenant)
+
+    def join(self, tenant: TenantId, own: TenantLimits = _LIKE_ALL) -> Waiter:
+        """A place behind *tenant*'s other requests; by its own weight as many are served in one turn."""
         waiter: Waiter = self._loop.create_future()
+        weight = own.weight or 1
         line = self._lines.get(tenant)
         if line is None:
-            line = self._lines[tenant] = _Line(weight, weight)
-        line.weight = weight
+            line = self._lines[tenant] = _Line(credit=weight)
+        line.weight, line.max_inflight = weight, own.max_tenant_inflight
         line.waiters.append(waiter)
         self._length += 1
         return waiter
@@ -95,7 +121,7 @@ class Queue:
         """Hand *wire* to whoever's turn it is, and count it as theirs; False when nobody may have it."""
         for _ in range(len(self._lines)):
             tenant, line = next(iter(self._lines.items()))
-            if self.may_have(tenant) and self._hand_over(line, wire):
+            if self.may_have(tenant, line.max_inflight) and self._hand_over(line, wire):
                 self.hold(tenant)
                 line.credit -= 1
                 if line.credit < 1 or not line.waiters:
@@ -132,11 +158,11 @@ class Queue:
             return waiter.result()
         return None
 
-    def fail(self, error: Exception) -> None:
-        """Tell everybody that nothing will come."""
+    def fail(self, error: Callable[[], Exception]) -> None:
+        """Tell everybody that nothing will come, each by an *error* of its own: it grows as it is raised."""
         lines, self._lines = self._lines, OrderedDict()
         self._length = 0
         for line in lines.values():
             for waiter in line.waiters:
                 if not waiter.done():
-                    waiter.set_exception(error)
+                    waiter.set_exception(error())

@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager
 
 from observe.snapshot import BudgetCount, PoolSnapshot, TierCount
 from pools.bounds import PoolLimits, SwitchboardLimits
+from pools.budget import Budget
 from pools.clock import Ours
-from pools.cluster import Cluster
+from pools.cluster import Cluster, way
 from pools.errors import PoolsExhausted
 from pools.gates import Gates
 from pools.loan import Lease
@@ -64,7 +65,7 @@ class Switchboard:
         pool = self._pools.get(place.id)
         if pool is not None:
             known = pool.place
-            if known is place or _way(known) == _way(place):
+            if known is place or way(known) == way(place):
                 self._pools.move_to_end(place.id)
                 return pool
             self._retire(pool, "login changed")
@@ -96,11 +97,21 @@ class Switchboard:
     def _cluster(self, name: str) -> Cluster:
         cluster = self._clusters.get(name)
         if cluster is None:
+            limits = self._limits
             cluster = self._clusters[name] = Cluster(
-                name, self._limits.max_db_connections,
-                evict=lambda: self._evict(name), ours=self._ours, emit=self._emit,
-            )  # fmt: skip
+                name,
+                Budget(limits.max_db_connections, limits.max_db_dials, evict=lambda: self._evict(name)),
+                tell=lambda: self._tell(name),
+                ours=self._ours,
+                emit=self._emit,
+            )
         return cluster
+
+    def _tell(self, cluster: str) -> None:
+        """Let the pools of *cluster* know that its server lets nobody in."""
+        for pool in self.pools():
+            if pool.place.cluster == cluster:
+                pool.look_again()
 
     def _evict(self, cluster: str) -> None:
         """Close the connection of *cluster* that has rested longest, so that another pool may dial."""
@@ -144,7 +155,7 @@ class Switchboard:
         for pool in self._pools.values():
             pool.resize(limits.tiers[pool.place.tier])
         for cluster in self._clusters.values():
-            cluster.budget.resize(limits.max_db_connections)
+            cluster.budget.resize(limits.max_db_connections, limits.max_db_dials)
 
     def tidy(self) -> None:
         """Close what has rested too long, and drop pools that have nothing left."""
@@ -154,6 +165,8 @@ class Switchboard:
             if pool.is_quiet and not pool.idle and now - pool.last_used > pool.limits.server_idle_timeout:
                 self._retire(pool, "idle")
         self._retiring = {pool for pool in self._retiring if pool.closing or not pool.is_quiet}
+        for cluster in self._clusters.values():
+            cluster.tidy(now)
 
     async def keep_tidy(self) -> None:
         """Tidy once a second, until cancelled."""
@@ -213,23 +226,21 @@ class Switchboard:
                 for tier, pools in by_tier.items()
             ),
             tuple(
-                BudgetCount(cluster.name, cluster.budget.limit, cluster.budget.used)
+                BudgetCount(
+                    cluster.name,
+                    cluster.budget.limit,
+                    cluster.budget.used,
+                    cluster.budget.dialling,
+                    not cluster.breaker.is_open,
+                )
                 for cluster in self._clusters.values()
             ),
         )
 
     def reachable(self) -> dict[str, bool]:
-        """For each cluster that was dialled: whether its last dial succeeded."""
-        verdicts: dict[str, bool] = {}
-        for pool in self._pools.values():
-            if pool.is_reachable is not None:
-                verdicts[pool.place.cluster] = verdicts.get(pool.place.cluster, False) or pool.is_reachable
-        return verdicts
-
-
-def _way(place: Place) -> tuple[object, ...]:
-    """What connections are made by; those of another way serve no more."""
-    return place.login, place.password, place.conninfo, place.via_pgbouncer, place.prepares
+        """For each cluster that has pools: whether it lets anybody in, as far as is known."""
+        clusters = {pool.cluster for pool in self._pools.values()}
+        return {cluster.name: not cluster.breaker.is_open for cluster in clusters}
 
 
 @asynccontextmanager

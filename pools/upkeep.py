@@ -1,11 +1,15 @@
 """What a connection is asked when it is new, or comes back from work: never on a request's way."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
 from pools.clock import Clock
+from pools.errors import ConnectionLost
 from pools.protection import Protection
 from pools.wire import Wire
+
+Work = Callable[[], Awaitable[None]]
 
 
 class Upkeep:
@@ -25,7 +29,7 @@ class Upkeep:
         await self._clock.read(wire)
         await self._protection.check(wire)
 
-    def due(self, wire: Wire) -> Callable[[], Awaitable[None]] | None:
+    def due(self, wire: Wire) -> Work | None:
         """What *wire* should do before it serves again; it raises what `welcome` does."""
         if wire.in_transaction:
             return wire.roll_back
@@ -34,3 +38,17 @@ class Upkeep:
         if self._protection.is_due:
             return partial(self._protection.check, wire)
         return None
+
+    async def run(self, wire: Wire, work: Work, *, within_s: float) -> None:
+        """Do what is due; if it fails, *wire* is broken.
+
+        Raises:
+            PlaceUnprotected: As `welcome`.
+        """
+        try:
+            async with asyncio.timeout(within_s):
+                await work()
+        except (ConnectionLost, TimeoutError):
+            wire.broken = True
+        finally:
+            wire.broken = wire.broken or wire.in_transaction

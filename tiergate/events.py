@@ -77,6 +77,22 @@ class ProtectionLost:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerLost:
+    """A cluster lets nobody in: until one dial succeeds, nobody else tries."""
+
+    cluster: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFound:
+    """A cluster lets us in again."""
+
+    cluster: str
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ClockRead:
     """A database's clock was read.
 
@@ -217,6 +233,8 @@ Event = (
     | ConnectionClosed
     | DialFailed
     | ProtectionLost
+    | ServerLost
+    | ServerFound
     | ClockRead
     | ClockOff
     | PoolClosed

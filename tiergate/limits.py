@@ -14,6 +14,7 @@ def pool_limits(settings: Settings) -> SwitchboardLimits:
     pools = settings.pools
     return SwitchboardLimits(
         max_db_connections=pools.max_db_connections // settings.gateway.processes,
+        max_db_dials=max(1, pools.max_db_dials // settings.gateway.processes),
         max_pools=pools.max_pools,
         tiers={
             tier: PoolLimits(

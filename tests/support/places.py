@@ -161,9 +161,11 @@ class Heard:
         return self.of(kind)[times - 1]
 
 
-def pool_limits(pool: PoolLimits = POOL, *, budget: int = 10, pools: int = 20) -> SwitchboardLimits:
+def pool_limits(
+    pool: PoolLimits = POOL, *, budget: int = 10, dials: int = 10, pools: int = 20
+) -> SwitchboardLimits:
     """The same limits for a pool of any tier."""
-    return SwitchboardLimits(max_db_connections=budget, max_pools=pools, tiers=dict.fromkeys(Tier, pool))
+    return SwitchboardLimits(budget, dials, pools, dict.fromkeys(Tier, pool))
 
 
 @asynccontextmanager

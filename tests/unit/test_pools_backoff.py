@@ -7,7 +7,7 @@ from pools.errors import DatabaseUnavailable
 
 
 async def test_a_failure_begins_a_pause_and_a_success_ends_it() -> None:
-    backoff = Backoff()
+    backoff = Backoff(1)
     seen = [backoff.is_on]
     for _ in range(30):
         backoff.fail(DatabaseUnavailable("main", "nobody there"))
@@ -19,7 +19,7 @@ async def test_a_failure_begins_a_pause_and_a_success_ends_it() -> None:
 
 
 async def test_no_pause_is_longer_than_a_second() -> None:
-    backoff, loop = Backoff(), asyncio.get_running_loop()
+    backoff, loop = Backoff(1), asyncio.get_running_loop()
     for _ in range(300):
         backoff.fail(DatabaseUnavailable("main", "nobody there"))
 
@@ -27,7 +27,7 @@ async def test_no_pause_is_longer_than_a_second() -> None:
 
 
 async def test_who_asks_is_called_once_when_the_pause_is_over_and_may_ask_again() -> None:
-    backoff, calls, called = Backoff(), [], asyncio.Event()
+    backoff, calls, called = Backoff(1), [], asyncio.Event()
 
     def retry() -> None:
         calls.append(backoff.is_on)

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from pools.queue import Queue, Waiter
 from pools.wire import Wire
+from registry.placement import TenantLimits
 from tiergate.tenant import TenantId
 
 A, B, C = TENANTS = tuple(TenantId(name) for name in ("a-tenant", "b-tenant", "c-tenant"))
@@ -51,7 +52,9 @@ async def test_who_comes_with_one_request_stands_behind_one_of_each_other_tenant
 
 async def test_a_tenant_of_double_weight_is_served_twice_a_turn() -> None:
     queue = Queue(99)
-    asked = {queue.join(A, 2): "a" for _ in range(6)} | {queue.join(B): "b" for _ in range(3)}
+    asked = {queue.join(A, TenantLimits(weight=2)): "a" for _ in range(6)} | {
+        queue.join(B): "b" for _ in range(3)
+    }
 
     assert served(queue, asked, 9) == "aabaabaab"
 
@@ -65,6 +68,16 @@ async def test_who_has_its_share_is_passed_over_until_it_gives_back() -> None:
     queue.release(A)
     assert queue.servable(9) == 1
     assert served(queue, asked, 1) == "a"
+
+
+async def test_a_limit_of_its_own_holds_for_its_tenant_alone() -> None:
+    queue, own = Queue(1), TenantLimits(max_tenant_inflight=2)
+    asked = {queue.join(A, own): "a" for _ in range(3)} | {queue.join(B): "b" for _ in range(3)}
+
+    assert queue.servable(9) == 3
+    assert served(queue, asked, 6) == "aba."
+    assert not queue.may_have(A, 2)
+    assert queue.may_have(A, 3)
 
 
 async def test_who_has_left_is_not_served_and_keeps_no_turn() -> None:
@@ -97,6 +110,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue = self.within(lambda: Queue(2))
         self.waiting: dict[TenantId, list[Waiter]] = {tenant: [] for tenant in TENANTS}
         self.held: Counter[TenantId] = Counter()
+        self.own: dict[TenantId, int | None] = {}
         self.passed: Counter[TenantId] = Counter()
 
     def within(self, make: Callable[[], Queue]) -> Queue:
@@ -105,9 +119,19 @@ class QueueMachine(RuleBasedStateMachine):
 
         return self.loop.run_until_complete(run())
 
-    @rule(tenant=st.sampled_from(TENANTS), weight=st.integers(1, 3))
-    def join(self, tenant: TenantId, weight: int) -> None:
-        self.waiting[tenant].append(self.queue.join(tenant, weight))
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        weight=st.integers(1, 3),
+        most=st.none() | st.integers(1, 4),
+    )
+    def join(self, tenant: TenantId, weight: int, most: int | None) -> None:
+        own = TenantLimits(max_tenant_inflight=most, weight=weight)
+        self.waiting[tenant].append(self.queue.join(tenant, own))
+        self.own[tenant] = most
+
+    def room(self, tenant: TenantId) -> int:
+        """Connections that a tenant may have besides, by its own limit or everybody's."""
+        return max(0, (self.own.get(tenant) or self.queue.max_inflight) - self.held[tenant])
 
     @rule(tenant=st.sampled_from(TENANTS), data=st.data())
     def leave(self, tenant: TenantId, data: st.DataObject) -> None:
@@ -119,7 +143,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule()
     def serve(self) -> None:
-        may = {t for t in TENANTS if self.waiting[t] and self.held[t] < self.queue.max_inflight}
+        may = {t for t in TENANTS if self.waiting[t] and self.room(t)}
         assert self.queue.serve(a_wire()) == bool(may)
         for tenant in TENANTS:
             if self.waiting[tenant] and self.waiting[tenant][0].done():
@@ -149,7 +173,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert len(self.queue) == sum(len(each) for each in self.waiting.values())
         for tenant in TENANTS:
             assert self.queue.waiting(tenant) == len(self.waiting[tenant])
-        can = (min(len(self.waiting[t]), max(0, self.queue.max_inflight - self.held[t])) for t in TENANTS)
+        can = (min(len(self.waiting[tenant]), self.room(tenant)) for tenant in TENANTS)
         assert self.queue.servable(1000) == sum(can)
 
     @invariant()
