@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -26,19 +26,30 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class RunningDemo:
-    """A demo that is ready.
+class Running:
+    """A gateway that is ready.
 
     Attributes:
         pid: Of the one process that answers requests.
         keys: For each tenant.
-        superuser: conninfo of the standard cluster's database.
     """
 
     port: int
+    admin_port: int
     pid: int
     keys: dict[str, str] = field(repr=False)
-    superuser: str = field(repr=False)
+
+    def target(self, name: str, calls: Sequence[Call]) -> Target:
+        """The gateway, asked *calls* in turn."""
+        return Target(name, HOST, self.port, calls)
+
+    async def metric(self, name: str, label: str = "") -> float:
+        """The sum of a metric's values, of those that carry *label*, as in `outcome="miss"`."""
+        call = Call(request("GET", "/metrics", f"{HOST}:{self.admin_port}", {}), b"")
+        answer = await call_once(Target("admin", HOST, self.admin_port, (call,)), call)
+        lines = answer.body.decode().splitlines()
+        mine = (line for line in lines if line.startswith((f"{name}{{", f"{name} ")) and label in line)
+        return sum(float(line.rpartition(" ")[2]) for line in mine)
 
     def call(self, tenant: str, query: str, params: list[str], expected: bytes = b"") -> Call:
         """A statement as a request, its key a bearer token."""
@@ -60,6 +71,17 @@ class RunningDemo:
         return rows
 
 
+@dataclass(frozen=True, slots=True)
+class RunningDemo(Running):
+    """A demo that is ready.
+
+    Attributes:
+        superuser: conninfo of the standard cluster's database.
+    """
+
+    superuser: str = field(repr=False)
+
+
 @asynccontextmanager
 async def open_demo() -> AsyncIterator[RunningDemo]:
     """Start the demo anew, on free ports, in a folder that goes away.
@@ -67,12 +89,12 @@ async def open_demo() -> AsyncIterator[RunningDemo]:
     Raises:
         NotReady: It ended, or was not ready after READY_S.
     """
-    port = free_port()
+    port, admin_port = free_port(), free_port()
     with server_folder() as folder:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "tiergate.cli", "demo", "--json", "--dir", str(folder)),
-            *("--port", str(port), "--admin-port", str(free_port())),
+            *("--port", str(port), "--admin-port", str(admin_port)),
             stdout=asyncio.subprocess.DEVNULL,
             env=dict(os.environ),
         )
@@ -80,6 +102,7 @@ async def open_demo() -> AsyncIterator[RunningDemo]:
             facts = await _wait_ready(folder / "demo.json", process)
             yield RunningDemo(
                 port=port,
+                admin_port=admin_port,
                 pid=process.pid,
                 keys={name: tenant["key"] for name, tenant in facts["tenants"].items()},
                 superuser=_superuser(facts["clusters"]["standard"]),

@@ -7,9 +7,11 @@ the last byte of its answer. It reads only what HTTP/1.1 servers send with a con
 
 import asyncio
 import gc
+import re
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from typing import cast
@@ -17,6 +19,7 @@ from typing import cast
 DRAIN_S = 10.0
 _HEAD_ENDS = b"\r\n\r\n"
 _LENGTH = b"content-length:"
+_ERROR = re.compile(rb"\r\ntiergate-error: ([a-z-]+)")
 
 
 class NoLength(Exception):
@@ -106,33 +109,52 @@ def answer_size(data: bytes) -> int | None:
     return end + 4 + int(head[at + len(_LENGTH) : stop if stop >= 0 else end])
 
 
-class _Caller(asyncio.Protocol):
-    """One connection: asks, waits for the whole answer, asks again until the round is over."""
+def refusal(data: bytes) -> str:
+    """What an answer that is not 200 says it is: the gateway's code, or else the status."""
+    told = _ERROR.search(data)
+    return told[1].decode() if told else f"status {data[9:12].decode(errors='replace')}"
 
-    def __init__(self, calls: Sequence[Call], first: int, sample: Sample) -> None:
-        self._calls = islice(cycle(calls), first, None)
+
+class _Caller(asyncio.Protocol):
+    """One connection: asks, waits for the whole answer, asks again until the round or its calls are over."""
+
+    def __init__(self, calls: Iterator[Call], sample: Sample, every_ns: int = 0) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._every_ns = every_ns
+        self._calls = calls
         self._sample = sample
         self._ends_ns = 0
         self._kept = b""
         self._began_ns = 0
         self._expected = b""
         self._transport: asyncio.WriteTransport | None = None
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.over: asyncio.Future[None] = self._loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's own class is no subclass
 
-    def begin(self, ends_ns: int) -> None:
-        """Send the first request, and go on until *ends_ns* on the performance counter."""
+    def begin(self, ends_ns: int, due_ns: int = 0) -> None:
+        """Ask, the first request being due since *due_ns*, until *ends_ns* on the performance counter."""
         self._ends_ns = ends_ns
-        self._ask()
+        self._ask(due_ns)
 
-    def _ask(self) -> None:
-        call = next(self._calls)
+    def _ask(self, due_ns: int = 0) -> None:
+        call = next(self._calls, None)
+        if call is None:
+            self._end()
+            return
         self._expected = call.expected
-        self._began_ns = time.perf_counter_ns()
+        self._began_ns = due_ns or time.perf_counter_ns()
         if self._transport is not None:
             self._transport.write(call.request)
+
+    def _ask_on_time(self, now_ns: int) -> None:
+        """Ask when the next request is due; one that is late counts from when it was."""
+        due_ns = self._began_ns + self._every_ns
+        if due_ns <= now_ns:
+            self._ask(due_ns)
+        else:
+            self._loop.call_later((due_ns - now_ns) / 1e9, self._ask, due_ns)
 
     def data_received(self, data: bytes) -> None:
         now_ns = time.perf_counter_ns()
@@ -149,15 +171,17 @@ class _Caller(asyncio.Protocol):
             return
         self._kept = b""
         if data[9:12] != b"200":
-            self._sample.fail(f"status {data[9:12].decode(errors='replace')}")
+            self._sample.fail(refusal(data))
         elif self._expected not in data:
             self._sample.fail("wrong answer")
         else:
             self._sample.latencies_ns.append(now_ns - self._began_ns)
-        if now_ns < self._ends_ns:
-            self._ask()
-        else:
+        if now_ns >= self._ends_ns:
             self._end()
+        elif self._every_ns:
+            self._ask_on_time(now_ns)
+        else:
+            self._ask()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's
         if not self.over.done():
@@ -170,34 +194,89 @@ class _Caller(asyncio.Protocol):
             self._transport.close()
 
 
-async def run_load(target: Target, *, connections: int, seconds: float) -> Sample:
+async def run_load(target: Target, *, connections: int, seconds: float, every_s: float = 0.0) -> Sample:
     """One round: *connections* callers for *seconds*, then the answers still due.
+
+    Args:
+        every_s: Each caller asks so often, as far as it is answered in time; a latency counts from when
+            its request was due. 0 asks again at once.
 
     Raises:
         TimeoutError: Answers were still missing DRAIN_S after the end.
     """
     sample = Sample()
     callers = [
-        await _connect(target, n * len(target.calls) // connections, sample) for n in range(connections)
+        await _connect(target, _from(target, n * len(target.calls) // connections), sample, every_s)
+        for n in range(connections)
     ]
-    gc.collect()
-    gc.disable()  # a pause of ours would look like one of theirs
-    try:
-        began_ns, began_cpu_s = time.perf_counter_ns(), time.process_time()
-        for caller in callers:
-            caller.begin(began_ns + int(seconds * 1e9))
-        async with asyncio.timeout(seconds + DRAIN_S):
-            await asyncio.gather(*(caller.over for caller in callers))
-        sample.took_s = (time.perf_counter_ns() - began_ns) / 1e9
-        sample.cpu_s = time.process_time() - began_cpu_s
-    finally:
-        gc.enable()
+    await _run(callers, sample, seconds=seconds)
     return sample
 
 
-async def _connect(target: Target, first: int, sample: Sample) -> _Caller:
+async def run_once(target: Target, *, connections: int, within_s: float) -> Sample:
+    """Each of the target's calls once, as far as *within_s* allows, shared out among *connections* callers.
+
+    Raises:
+        TimeoutError: As above.
+    """
+    sample = Sample()
+    callers = [await _connect(target, iter(target.calls[n::connections]), sample) for n in range(connections)]
+    await _run(callers, sample, seconds=within_s)
+    return sample
+
+
+async def _run(callers: Sequence[_Caller], sample: Sample, *, seconds: float) -> None:
+    with _timed(sample):
+        ends_ns = time.perf_counter_ns() + int(seconds * 1e9)
+        for caller in callers:
+            caller.begin(ends_ns)
+        async with asyncio.timeout(seconds + DRAIN_S):
+            await asyncio.gather(*(caller.over for caller in callers))
+
+
+async def run_arrivals(target: Target, *, count: int, within_s: float) -> Sample:
+    """*count* callers who come evenly spread over *within_s*, ask once and go; latencies count from the dial.
+
+    Raises:
+        TimeoutError: Answers were still missing DRAIN_S after the last had come.
+    """
+    sample = Sample()
+
+    async def arrive(number: int) -> None:
+        await asyncio.sleep(number * within_s / count)
+        began_ns = time.perf_counter_ns()
+        caller = await _connect(target, _from(target, number), sample)
+        caller.begin(0, due_ns=began_ns)
+        await caller.over
+
+    with _timed(sample):
+        async with asyncio.timeout(within_s + DRAIN_S), asyncio.TaskGroup() as tasks:
+            for number in range(count):
+                tasks.create_task(arrive(number), name=f"arrival {number}")
+    return sample
+
+
+@contextmanager
+def _timed(sample: Sample) -> Iterator[None]:
+    gc.collect()
+    gc.disable()  # a pause of ours would look like one of theirs
+    began_s, began_cpu_s = time.perf_counter(), time.process_time()
+    try:
+        yield
+        sample.took_s = time.perf_counter() - began_s
+        sample.cpu_s = time.process_time() - began_cpu_s
+    finally:
+        gc.enable()
+
+
+def _from(target: Target, first: int) -> Iterator[Call]:
+    """The target's calls over and over, from one of them on."""
+    return islice(cycle(target.calls), first % len(target.calls), None)
+
+
+async def _connect(target: Target, calls: Iterator[Call], sample: Sample, every_s: float = 0.0) -> _Caller:
     def made() -> _Caller:
-        return _Caller(target.calls, first, sample)
+        return _Caller(calls, sample, int(every_s * 1e9))
 
     _, caller = await asyncio.get_running_loop().create_connection(made, target.host, target.port)
     return caller

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -100,20 +100,9 @@ def quantile_ms(sample: Sample, part: float) -> float:
 
 def print_report(title: str, machine: Machine, figures: Sequence[Figures], baseline: Figures) -> None:
     """A table for people; the ratio is of each rate to *baseline*'s."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("server")
-    for heading in (
-        "requests/s",
-        "ratio",
-        "p50 ms",
-        "p99 ms",
-        "server µs",
-        "failures",
-        "load CPU",
-    ):
-        table.add_column(heading, justify="right")
-    for row in figures:
-        table.add_row(
+    headings = ("server", "requests/s", "ratio", "p50 ms", "p99 ms", "server µs", "failures", "load CPU")
+    rows = [
+        (
             row.name,
             f"{row.rate:,.0f}",
             f"{row.rate / baseline.rate:.2f}" if baseline.rate else "-",
@@ -123,13 +112,35 @@ def print_report(title: str, machine: Machine, figures: Sequence[Figures], basel
             str(sum(row.failures.values())),
             f"{row.load_share:.0%}",
         )
+        for row in figures
+    ]
+    print_table(title, machine, headings, rows, failures={row.name: row.failures for row in figures})
+
+
+def print_table(
+    title: str,
+    machine: Machine,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    failures: Mapping[str, Mapping[str, int]],
+    remarks: Sequence[str] = (),
+) -> None:
+    """A table for people, the first column a name; below it the machine, remarks, and what went wrong."""
+    table = Table(title=title, title_justify="left")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
     console = Console()
     console.width = max(console.width, 100)
     console.print(table)
     console.print(machine.line, style="dim")
-    for row in figures:
-        for reason, count in row.failures.items():
-            console.print(f"{row.name}: {count} times {reason}", style="bold red")
+    for remark in remarks:
+        console.print(remark)
+    for name, reasons in failures.items():
+        for reason, count in reasons.items():
+            console.print(f"{name}: {count} times {reason}", style="bold red")
 
 
 def as_json(machine: Machine, figures: Sequence[Figures], **facts: object) -> dict[str, object]:

@@ -31,7 +31,7 @@ class Replica:
     conninfo: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Place:
     """One database schema that holds rows, and how to reach it.
 

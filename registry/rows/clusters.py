@@ -12,35 +12,16 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from registry.errors import BadCluster, ClusterExists, UnknownCluster, UnknownPlace, differences
-from registry.placement import Place, PlaceId
+from registry.placement import PlaceId
 from registry.records import Cluster, Entry, KnownPlace, PlaceState
 from registry.rows.asking import Asking, row, rows, tell
+from registry.rows.places import PLACE_COLUMNS, PLACES, place_of
 from registry.rows.replicas import REPLICAS, replicas_of
 from registry.tables import CLUSTER, DATA_DATABASE, PLACE, PLACEMENT
 from registry.vault import Vault
 from tiergate.tenant import Tier, tenant_id
 
 SHARED_LOGIN = "tiergate_gate"
-
-PLACE_COLUMNS = (
-    PLACE.c.id.label("place_id"),
-    PLACE.c.tier.label("place_tier"),
-    PLACE.c.state.label("place_state"),
-    PLACE.c.cluster,
-    PLACE.c.database,
-    PLACE.c.schema,
-    PLACE.c.login,
-    PLACE.c.login_secret,
-    func.coalesce(CLUSTER.c.pgbouncer, CLUSTER.c.conninfo).label("way"),
-    CLUSTER.c.pgbouncer.is_not(None).label("via_pgbouncer"),
-    CLUSTER.c.pgbouncer_prepares,
-    DATA_DATABASE.c.context_kid,
-    REPLICAS,
-)
-PLACES = PLACE.join(CLUSTER, PLACE.c.cluster == CLUSTER.c.name).join(
-    DATA_DATABASE,
-    (PLACE.c.cluster == DATA_DATABASE.c.cluster) & (PLACE.c.database == DATA_DATABASE.c.database),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,24 +206,7 @@ class Clusters(Asking):
         )
 
     def _known_place(self, found: RowMapping) -> KnownPlace:
-        return KnownPlace(self._place(found), PlaceState(found["place_state"]))
-
-    def _place(self, found: RowMapping) -> Place:
-        return Place(
-            id=PlaceId(found["place_id"]),
-            tier=Tier(found["place_tier"]),
-            cluster=found["cluster"],
-            conninfo=found["way"],
-            database=found["database"],
-            schema=found["schema"],
-            login=found["login"],
-            password=self._vault.open(found["login_secret"]),
-            context_key=self._vault.context_key(found["cluster"], found["database"], found["context_kid"]),
-            context_kid=found["context_kid"],
-            via_pgbouncer=found["via_pgbouncer"],
-            prepares=found["pgbouncer_prepares"] or not found["via_pgbouncer"],
-            replicas=replicas_of(found),
-        )
+        return KnownPlace(place_of(found, self._vault), PlaceState(found["place_state"]))
 
 
 def new_place_id() -> PlaceId:

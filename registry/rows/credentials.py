@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import RowMapping, func, insert, or_, select, update
+from sqlalchemy import RowMapping, bindparam, func, insert, or_, select, update
 
 from registry.credentials import Credential, KnownCredential, Scope
 from registry.errors import UnknownCredential, UnknownTenant
@@ -14,6 +14,8 @@ from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId
 
 _COARSE = timedelta(hours=1)
+# Built once, as `_ROUTE` of the tenants.
+_OF_ID = select(CREDENTIAL).where(CREDENTIAL.c.id == bindparam("id"))
 
 
 class Credentials(Asking):
@@ -22,7 +24,7 @@ class Credentials(Asking):
     async def credential(self, key_id: str, deadline: Deadline | None = None) -> Credential | None:
         """The credential of that id, valid or not; None when there is none."""
         async with self._reading(deadline) as connection:
-            found = await row(connection, select(CREDENTIAL).where(CREDENTIAL.c.id == key_id))
+            found = (await connection.execute(_OF_ID, {"id": key_id})).mappings().one_or_none()
         return _credential(found) if found is not None else None
 
     async def credentials(self, tenant: TenantId | None) -> list[KnownCredential]:

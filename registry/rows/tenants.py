@@ -18,13 +18,12 @@ from registry.records import Entry, PlaceState, Tenant
 from registry.rows.asking import row, rows, tell
 from registry.rows.choosing import choose
 from registry.rows.clusters import (
-    PLACE_COLUMNS,
-    PLACES,
     Clusters,
     NewPlace,
     add_place,
     new_place_id,
 )
+from registry.rows.places import PLACE_COLUMNS, PLACES, place_of
 from registry.tables import DATA_DATABASE, EPOCH, PLACE, PLACEMENT, TENANT
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId, Tier
@@ -199,7 +198,7 @@ class Tenants(Clusters):
             tenant=TenantId(found["name"]),
             tier=Tier(found["tier"]),
             state=TenantState(found["state"]),
-            place=self._place(found),
+            place=place_of(found, self._vault),
             epoch=found["epoch"],
             region=found["region"],
             limits=_limits(found),
