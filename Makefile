@@ -10,7 +10,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-tenants clients compose-check check lock clean
+.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-tenants bench-failures bench-chaos clients compose-check check lock clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -66,6 +66,12 @@ bench-overhead: install ## Processor time of the database server that isolation 
 
 bench-tenants: install ## 10,520 tenants on 40 server connections, beside ten tenants (five minutes; ARGS=--quick)
 	@$(BIN)/python -m bench.tenants $(ARGS)
+
+bench-failures: install ## Databases and the registry killed, stalled, restarted under load (about three minutes)
+	@$(BIN)/python -m bench.failures $(ARGS)
+
+bench-chaos: install ## Mixed chaos under load, and what it leaves behind (two minutes; ARGS='--minutes 60')
+	@$(BIN)/python -m bench.chaos $(ARGS)
 
 # Exactly what the lock file says; the scripts of packages are not run. Then Prisma writes its client.
 clients: $(CLIENTS)/node_modules/.installed ## Install the client libraries for the acceptance tests (needs Node 20)

@@ -41,13 +41,14 @@ class Line:
         self._readable = readable
         self._loop.add_reader(self._socket.fileno(), readable)
 
-    def expect_more(self) -> None:
-        """What has come in was not all: call again also when nothing more will come.
+    def mind_reset(self) -> None:
+        """Call again and again, if the other end has reset the connection; to be asked at each call.
 
-        When a connection is reset, uvloop calls once and never again. That call may have read what had
-        arrived before the reset, and would not have met the end.
+        uvloop calls once then, and never again. That call may have read what had arrived before the reset,
+        and not met the end; and libpq does not tell that it can no longer send.
         """
-        self._is_reset = self._is_reset or self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+        error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # asking takes it away
+        self._is_reset = self._is_reset or error != 0
         if self._is_reset and self._readable is not None:
             self._again = self._loop.call_soon(self._readable)
 

@@ -204,6 +204,7 @@ class Wire:
         try:
             self._read()
             self._collect()
+            self._line.mind_reset()
         except psycopg.OperationalError as exc:
             self.lose(ConnectionLost(str(exc).strip()))
             return
@@ -231,7 +232,6 @@ class Wire:
     def _collect(self) -> None:
         if self._flight is None or self._news.done():
             self._conn.is_busy()  # makes libpq look at what has come
-            self._line.expect_more()
             return
         come = self._flight.collect()
         if self._news.done():  # it has said its last words
@@ -242,8 +242,6 @@ class Wire:
             self._news.set_result(False)
         elif come is Come.COPYING:
             self.lose(ConnectionLost("the server began to copy"))
-        else:
-            self._line.expect_more()
 
     def lose(self, error: Exception) -> None:
         """Give it up, and tell whoever waits; `close` ends what runs."""

@@ -9,23 +9,20 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 
 import psycopg
 import pytest
 
 from tests.support.crashing import kill_9, stalled
-from tests.support.gateways import TENANTS, Serving, Site, open_gateway, open_site
-from tests.support.http import query, request
-from tests.support.load import Load, codes, longest_s, open_load, quantile_s
-from tests.support.postgres import open_database, open_test_cluster, run_sql, server_folder, url_of
-from tests.support.proxy import Proxy, open_proxy
+from tests.support.fields import SICK, WELL, Field, open_field
+from tests.support.gateways import TENANTS
+from tests.support.load import Load, codes, longest_s, quantile_s
+from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
 from tiergate.embedded import Cluster
-from tiergate.tenant import TenantId, Tier
+from tiergate.tenant import Tier
 
-SICK, WELL = Tier.STANDARD, Tier.PREMIUM
 REQUEST_S = 3.0
 MAX_CONNECTIONS = 24
 SETTINGS = {
@@ -44,47 +41,10 @@ RETURN_S = 1.0
 DIALS_PER_S = 25
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A gateway between a cluster that fails, reached through a proxy, and one that does not."""
-
-    gateway: Serving
-    cluster: Cluster
-    proxy: Proxy
-    keys: dict[TenantId, str]
-
-    def load(self, tier: Tier) -> AbstractAsyncContextManager[Load]:
-        """Callers of the tenant on *tier*, each answer told apart from any other tenant's."""
-        tenant = TENANTS[tier]
-        asked = request(self.keys[tenant], query("SELECT email FROM members ORDER BY email LIMIT 1"))
-        return open_load(
-            self.gateway.url, [(asked, f"{tenant}@example.com".encode())], callers=CALLERS, every_s=EVERY_S
-        )
-
-
 @pytest.fixture(scope="module")
-async def site(postgres: Cluster) -> AsyncIterator[tuple[Site, Cluster, Proxy]]:
-    """The sick cluster is a server of its own; registry and the other cluster share one."""
-    with server_folder() as folder:
-        async with AsyncExitStack() as stack:
-            sick = await stack.enter_async_context(open_test_cluster(max_connections=str(MAX_CONNECTIONS)))
-            proxy = await stack.enter_async_context(open_proxy(sick.host, sick.port))
-            registry = await stack.enter_async_context(open_database(postgres, prefix="registry"))
-            data = await stack.enter_async_context(open_database(postgres, prefix="data"))
-            site = await stack.enter_async_context(open_site(folder, url_of(registry)))
-            way = sick.url().replace(f":{sick.port}/", f":{proxy.port}/")
-            await site.furnish({SICK: way, WELL: url_of(data)})
-            yield site, sick, proxy
-
-
-@pytest.fixture(scope="module")
-async def field(site: tuple[Site, Cluster, Proxy]) -> AsyncIterator[Field]:
-    opened, sick, proxy = site
-    async with open_gateway(opened.folder, opened.registry_url, SETTINGS) as gateway:
-        for tier in (SICK, WELL):
-            insert = f"INSERT INTO members (email, name) VALUES ('{TENANTS[tier]}@example.com', 'A')"
-            assert (await gateway.sql(opened.keys[TENANTS[tier]], insert)).status_code == 200
-        yield Field(gateway, sick, proxy, opened.keys)
+async def field() -> AsyncIterator[Field]:
+    async with open_field(SETTINGS, max_connections=MAX_CONNECTIONS) as opened:
+        yield opened
 
 
 Fault = Callable[[Field], AbstractAsyncContextManager[None]]
@@ -93,23 +53,23 @@ Fault = Callable[[Field], AbstractAsyncContextManager[None]]
 @asynccontextmanager
 async def killed(field: Field) -> AsyncIterator[None]:
     """Kill -9 of every process; what was committed is recovered at the start."""
-    kill_9(field.cluster)
+    kill_9(field.sick)
     yield
-    await field.cluster.start(field.cluster.port)
+    await field.sick.start(field.sick.port)
 
 
 @asynccontextmanager
 async def shut_down(field: Field) -> AsyncIterator[None]:
     """A fast shutdown, as an administrator's restart: 57P01 to everybody."""
-    await field.cluster.stop()
+    await field.sick.stop()
     yield
-    await field.cluster.start(field.cluster.port)
+    await field.sick.start(field.sick.port)
 
 
 @asynccontextmanager
 async def stands_still(field: Field) -> AsyncIterator[None]:
     """SIGSTOP, for longer than a request has."""
-    with stalled(field.cluster):
+    with stalled(field.sick):
         yield
         await asyncio.sleep(REQUEST_S)
 
@@ -138,7 +98,7 @@ async def is_full(field: Field) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         field.proxy.is_down = True
         field.proxy.cut()
-        while await take_one(field.cluster, stack):
+        while await take_one(field.sick, stack):
             pass
         field.proxy.is_down = False
         yield
@@ -190,6 +150,10 @@ FAULTS: dict[str, Fault] = {
 }
 
 
+def load_on(field: Field, tier: Tier) -> AbstractAsyncContextManager[Load]:
+    return field.load(tier, callers=CALLERS, every_s=EVERY_S)
+
+
 def is_steady(load: Load) -> bool:
     """Whether the last requests have all succeeded."""
     last = load.asked[-2 * CALLERS :]
@@ -199,7 +163,7 @@ def is_steady(load: Load) -> bool:
 @pytest.mark.parametrize("kind", FAULTS)
 async def test_a_failing_cluster_costs_its_own_tenants_a_bounded_time(field: Field, kind: str) -> None:
     loop = asyncio.get_running_loop()
-    async with field.load(SICK) as sick, field.load(WELL) as well:
+    async with load_on(field, SICK) as sick, load_on(field, WELL) as well:
         for load in (sick, well):
             await wait_until(partial(is_steady, load), what="a steady load")
         began = loop.time()
@@ -217,43 +181,25 @@ async def test_a_failing_cluster_costs_its_own_tenants_a_bounded_time(field: Fie
     assert field.proxy.dials_per_s(since=began) <= DIALS_PER_S
     assert codes(well.asked).keys() == {"ok"}
     assert quantile_s(well.asked, 0.95) < 0.5
-    await nothing_is_left(field)
+    await field.comes_to_rest()
 
 
-async def nothing_is_left(field: Field) -> None:
-    """Every gauge is back at zero, and the server has as many connections as we believe to have."""
-
-    async def is_quiet() -> bool:
-        said = field.gateway.metric
-        busy = [
-            await said("tiergate_requests_inflight"),
-            await said("tiergate_pool_waiting"),
-            *[
-                await said("tiergate_pool_connections", state=state)
-                for state in ("active", "opening", "closing")
-            ],
-        ]
-        used = await said("tiergate_pool_budget", cluster=SICK, kind="used")
-        idle = await said("tiergate_pool_connections", tier=SICK, state="idle")
-        count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'tiergate_gate'"
-        [[there]] = await run_sql(field.cluster.conninfo(), count)
-        return (busy, used, idle) == ([0] * 5, there, there)
-
-    await wait_until(is_quiet, within_s=10, what="every gauge to be at rest")
-
-
-async def test_a_reset_behind_half_an_answer_is_heard_at_once(field: Field) -> None:
-    """The event loop calls once for both; the request hung until its deadline."""
-    loop, key = asyncio.get_running_loop(), field.keys[TENANTS[SICK]]
+@pytest.mark.parametrize("heard", ["half", "all"])
+async def test_a_reset_behind_an_answer_is_heard_at_once(field: Field, heard: str) -> None:
+    """The event loop calls once for both; the request, or the next one, hung until its deadline."""
+    loop, key = asyncio.get_running_loop(), field.site.keys[TENANTS[SICK]]
     assert (await field.gateway.sql(key, "SELECT 1")).status_code == 200
     field.proxy.blackhole()
     asking = asyncio.create_task(field.gateway.sql(key, "SELECT 1"))
     await field.proxy.swallowed.wait()
     field.gateway.signal(signal.SIGSTOP)  # so that both have come when it looks again
+    answered = field.proxy.round_trips
     try:
-        field.proxy.pause_after(100)
+        if heard == "half":
+            field.proxy.pause_after(100)
         field.proxy.flow()
-        await field.proxy.swallowed.wait()
+        await wait_until(lambda: field.proxy.round_trips > answered, what="the answer")
+        await asyncio.sleep(0.05)
         field.proxy.cut()
         await asyncio.sleep(0.05)
     finally:
@@ -261,8 +207,35 @@ async def test_a_reset_behind_half_an_answer_is_heard_at_once(field: Field) -> N
         field.gateway.signal(signal.SIGCONT)
     began = loop.time()
     answer = await asking
+    after = await field.gateway.sql(key, "SELECT 1")
 
-    assert answer.headers["tiergate-error"] == "connection-lost"
+    assert answer.headers.get("tiergate-error") == ("connection-lost" if heard == "half" else None)
+    assert after.status_code == 200
     assert loop.time() - began < REQUEST_S / 2
-    assert (await field.gateway.sql(key, "SELECT 1")).status_code == 200
-    await nothing_is_left(field)
+    await field.comes_to_rest()
+
+
+async def test_a_stalled_cluster_does_not_take_the_gateways_room(field: Field) -> None:
+    """max_inflight was everybody's: those who waited for the stalled cluster refused all others."""
+    field.gateway.reconfigure({"gateway.max_inflight": 40})
+    assert (await field.gateway.ask_admin("POST", "/reload")).status_code == 200
+    try:
+        async with (
+            field.load(SICK, callers=100, every_s=EVERY_S) as sick,
+            field.load(WELL, callers=2, every_s=EVERY_S) as well,
+        ):
+            await wait_until(lambda: well.asked and sick.asked, what="load")
+            field.proxy.blackhole()
+            began = asyncio.get_running_loop().time()
+            await asyncio.sleep(2)
+            field.proxy.flow()
+            await asyncio.sleep(0.5)
+    finally:
+        field.gateway.reconfigure({})
+        assert (await field.gateway.ask_admin("POST", "/reload")).status_code == 200
+
+    assert "share-full" in codes(sick.since(began))
+    refused = [each for each in sick.since(began) if each.code == "share-full"]
+    assert quantile_s(refused, 0.5) < 0.2
+    assert codes(well.since(began, began + 2)).keys() == {"ok"}
+    await field.comes_to_rest()
