@@ -24,6 +24,14 @@ class Acting:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    async def access(self, cluster: str) -> ClusterAccess:
+        """The administrator's way into a cluster.
+
+        Raises:
+            UnknownCluster: There is none of that name.
+        """
+        return access_of(await self._store.cluster(cluster))
+
     async def note(self, actor: str, act: str, subject: str) -> None:
         """Write an act into the audit that changes nothing in the registry."""
         await self._store.record(Entry(actor, act, subject))

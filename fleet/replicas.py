@@ -6,7 +6,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from fleet.access import ClusterAccess, bounded, open_admin
 from fleet.errors import ReplicaUnfit
-from fleet.position import position
+from fleet.position import QUESTION, Position
 from registry.placement import Replica
 from tiergate.deadline import Deadline
 
@@ -27,20 +27,21 @@ async def recognize_replica(cluster: ClusterAccess, replica: Replica, deadline: 
     if any("," in str(keywords.get(name, "")) for name in ("host", "hostaddr", "port")):
         # Its lag is measured on one connection, and holds for all of them.
         raise ReplicaUnfit(cluster.name, replica.name, "a replica is one server, with one host")
-    async with (
-        bounded(cluster, "tell its position", deadline),
-        open_admin(cluster, cluster.database, deadline) as admin,
-    ):
-        primary, major = await position(admin), admin.info.server_version // 10000
-    standby = at(cluster, replica)
-    async with (
-        bounded(standby, "tell its position", deadline),
-        open_admin(standby, cluster.database, deadline) as admin,
-    ):
-        found, its_major = await position(admin), admin.info.server_version // 10000
+    primary, major = await _look(cluster, deadline)
+    found, its_major = await _look(at(cluster, replica), deadline)
     if found.system != primary.system:
         raise ReplicaUnfit(cluster.name, replica.name, "it is another server, no copy of the cluster's")
     if not found.is_standby:
         raise ReplicaUnfit(cluster.name, replica.name, "it is no standby: it takes writes")
     if its_major != major:
         raise ReplicaUnfit(cluster.name, replica.name, f"it runs PostgreSQL {its_major}, not {major}")
+
+
+async def _look(server: ClusterAccess, deadline: Deadline) -> tuple[Position, int]:
+    """Where a server stands, and its major version."""
+    async with (
+        bounded(server, "tell its position", deadline),
+        open_admin(server, server.database, deadline) as admin,
+    ):
+        cursor = await admin.execute(QUESTION)
+        return Position.read(await cursor.fetchone() or ()), admin.info.server_version // 10000

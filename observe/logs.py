@@ -31,9 +31,13 @@ from tiergate.events import (
     ProtectionLost,
     RegistryFound,
     RegistryLost,
+    ReplicaFound,
+    ReplicaLost,
+    ReplicaMeasured,
     RequestAnswered,
     ServerFound,
     ServerLost,
+    StaleRead,
     StaleRouteRefused,
 )
 
@@ -80,7 +84,7 @@ class Log:
         match event:
             case RequestAnswered():
                 self._tell_request(event)
-            case CacheAnswered() | ClockRead():
+            case CacheAnswered() | ClockRead() | ReplicaMeasured() | StaleRead():
                 pass  # a matter for metrics only; the first happens twice in each request
             case ConnectionOpened(cluster, tier, took_s):
                 self.say("debug", "connection-opened", cluster=cluster, tier=tier, ms=_ms(took_s))
@@ -101,6 +105,11 @@ class Log:
                 self._limit("warning", "clock-off", cluster, cluster=cluster, **facts)
             case PoolClosed(cluster, tier, reason):
                 self.say("debug", "pool-closed", cluster=cluster, tier=tier, reason=reason)
+            case ReplicaLost(cluster, replica, error):
+                said = scrub(error)
+                self._limit("warning", "replica-lost", cluster, cluster=cluster, replica=replica, error=said)
+            case ReplicaFound(cluster, replica):
+                self._limit("info", "replica-found", cluster, cluster=cluster, replica=replica)
             case StaleRouteRefused(tenant, tier, state):
                 self._limit("info", "stale-route-refused", state, tenant=tenant, tier=tier, fence_state=state)
             case RegistryLost(error):

@@ -14,6 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from observe.clusters import ClusterGauges
 from observe.outcomes import known_outcomes
 from observe.processes import is_shared
+from observe.replicas import ReplicaMetrics
 from observe.snapshot import PoolSnapshot
 from observe.tally import MOST_VALUES, CounterTally, HistogramTally
 from tiergate.events import (
@@ -33,9 +34,13 @@ from tiergate.events import (
     ProtectionLost,
     RegistryFound,
     RegistryLost,
+    ReplicaFound,
+    ReplicaLost,
+    ReplicaMeasured,
     RequestAnswered,
     ServerFound,
     ServerLost,
+    StaleRead,
     StaleRouteRefused,
 )
 from tiergate.tenant import Tier
@@ -83,6 +88,8 @@ class Metrics:
         self._make_request_metrics(known_outcomes() if outcomes is None else outcomes)
         self._make_pool_metrics()
         self._make_registry_metrics()
+        self._replicas = ReplicaMetrics(self.registry)
+        self._tallies.append(self._replicas.reads)
 
     def _make_request_metrics(self, outcomes: Iterable[str]) -> None:
         tiers = (*Tier, UNKNOWN)
@@ -216,6 +223,8 @@ class Metrics:
                 pass  # the gauge shows it
             case PoolClosed(tier=tier, reason=reason):
                 self._pools_closed.add((tier, reason))
+            case ReplicaMeasured() | ReplicaLost() | ReplicaFound() | StaleRead():
+                self._replicas(event)
             case StaleRouteRefused(tier=tier):
                 self._stale_routes.add((tier,))
             case RegistryLost():

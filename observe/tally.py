@@ -8,7 +8,7 @@ memory and 15 µs with values in shared files (five observations, two cores of
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 OTHER = "other"
 """Stands for every value past a label's limit."""
@@ -79,3 +79,17 @@ class HistogramTally:
             self._child._sum.inc(self._sum_s)  # noqa: SLF001
         self._counts = [0] * len(self._counts)
         self._sum_s = 0.0
+
+
+class NamedGauge:
+    """A gauge by names of clusters; those that come after the first MOST_VALUES are left out."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self._seen: set[tuple[str, ...]] = set()
+
+    def set(self, names: tuple[str, ...], value: float) -> None:
+        """What is so now."""
+        if names in self._seen or len(self._seen) < MOST_VALUES:
+            self._seen.add(names)
+            self._gauge.labels(*names).set(value)

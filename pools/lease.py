@@ -42,12 +42,14 @@ class Transaction:
 
     Attributes:
         isolation: None for READ COMMITTED, the default of the request's login.
+        max_staleness_s: How old what is read may be; None for what holds now. Of read-only ones alone.
     """
 
     statements: Sequence[Statement]
     isolation: Isolation | None = None
     read_only: bool = False
     deferrable: bool = False
+    max_staleness_s: float | None = None
 
     def begin(self) -> bytes:
         """The statement that opens it."""
@@ -167,6 +169,8 @@ async def _ask(
         has_begun = to is not None and to.sink.has_begun
         if has_begun or not is_thwarted(answers) or wire.doubtful:
             break
+        if placement.place.replica is not None:
+            break  # what is in the way is what the standby replays; the cluster can do without waiting
         if deadline.left_s() < pause_s + 2 * _SERVER_FIRST_S:
             break
         if wire.in_transaction:

@@ -39,6 +39,7 @@ class Opening:
             async with asyncio.timeout(limits.server_connect_timeout):
                 self._conn = await connect(place.conninfo, place.login, place.password, place.database)
                 await connected(self._conn)
+                self._check(self._conn)
                 prepared = limits.max_prepared_statements if place.prepares else 0
                 self._wire = wire = Wire(self._conn, max_prepared=prepared)
                 await self._upkeep.welcome(wire)
@@ -59,6 +60,16 @@ class Opening:
         wire.dial_s = wire.opened_at - began
         wire.expires_at = wire.opened_at + limits.server_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - jitter
         return wire
+
+    def _check(self, conn: PGconn) -> None:
+        """Make sure that what answers is what is meant: what a standby shows may be of any age."""
+        is_standby = conn.parameter_status(b"in_hot_standby") == b"on"  # a pooler may not say
+        if is_standby and self._place.replica is None:
+            raise DatabaseUnavailable(
+                self._place.cluster, "the server is a standby, which takes no writes", is_of_server=True
+            )
+        if not is_standby and self._place.replica is not None:
+            raise DatabaseUnavailable(self._place.cluster, "the server is no standby", is_of_server=True)
 
     def undo(self) -> Coroutine[None, None, None]:
         """End whatever there is of it."""

@@ -26,6 +26,8 @@ from tiergate.tenant import Tier
 
 _TIDY_EVERY_S = 1.0
 
+Key = tuple[PlaceId, str | None]
+
 
 class Switchboard:
     """Lends connections to tenants.
@@ -40,7 +42,7 @@ class Switchboard:
         self._ours = ours
         self._tasks = tasks
         self._emit = emit
-        self._pools: OrderedDict[PlaceId, Pool] = OrderedDict()
+        self._pools: OrderedDict[Key, Pool] = OrderedDict()
         self._retiring: set[Pool] = set()
         self._clusters: dict[str, Cluster] = {}
         self._running: set[asyncio.Task[None]] = set()
@@ -62,15 +64,15 @@ class Switchboard:
             PoolsExhausted: max_pools are in use at this moment.
         """
         place = placement.place
-        pool = self._pools.get(place.id)
+        pool = self._pools.get(_key(place))
         if pool is not None:
             known = pool.place
             if known is place or way(known) == way(place):
-                self._pools.move_to_end(place.id)
+                self._pools.move_to_end(_key(place))
                 return pool
             self._retire(pool, "login changed")
         self._make_room()
-        pool = self._pools[place.id] = Pool(
+        pool = self._pools[_key(place)] = Pool(
             place,
             self._limits.tiers[place.tier],
             self._cluster(place.cluster),
@@ -89,7 +91,7 @@ class Switchboard:
         raise PoolsExhausted(self._limits.max_pools)
 
     def _retire(self, pool: Pool, reason: str) -> None:
-        del self._pools[pool.place.id]
+        del self._pools[_key(pool.place)]
         pool.retire()
         self._retiring.add(pool)
         self._emit(PoolClosed(pool.place.cluster, pool.place.tier, reason))
@@ -145,9 +147,8 @@ class Switchboard:
         return meant
 
     def dismiss(self, place: PlaceId) -> None:
-        """Close the pool of a place that goes away, if there is one."""
-        if (pool := self._pools.get(place)) is not None:
-            self._retire(pool, "removed")
+        """Close the pools of a place that goes away, if there are any."""
+        self.retire(lambda each: each.id == place, "removed")
 
     def resize(self, limits: SwitchboardLimits) -> None:
         """Go on with other limits; what is open beyond them closes when it comes back."""
@@ -241,6 +242,11 @@ class Switchboard:
         """For each cluster that has pools: whether it lets anybody in, as far as is known."""
         clusters = {pool.cluster for pool in self._pools.values()}
         return {cluster.name: not cluster.breaker.is_open for cluster in clusters}
+
+
+def _key(place: Place) -> Key:
+    """What has a pool of its own: a place, and the same place at each replica."""
+    return place.id, place.replica
 
 
 @asynccontextmanager

@@ -36,7 +36,7 @@ class Place:
     """One database schema that holds rows, and how to reach it.
 
     Attributes:
-        cluster: Name of the Postgres server in the registry.
+        cluster: Name of the Postgres server in the registry; of a replica, CLUSTER/REPLICA.
         conninfo: libpq keyword/value string with host, port and TLS; no user, password or dbname.
             The way that requests take, which may lead through a pooler.
         database: Bare name of the database.
@@ -66,16 +66,12 @@ class Place:
     replicas: tuple[Replica, ...] = ()
     replica: str | None = None
 
-    @property
-    def server(self) -> str:
-        """Name of the server that *conninfo* leads to: the cluster's, or CLUSTER/REPLICA."""
-        return self.cluster if self.replica is None else f"{self.cluster}/{self.replica}"
-
     def at(self, replica: Replica) -> "Place":
         """The same place, as it is read at *replica*; directly, whatever is in front of the cluster."""
         return replace(
-            self, conninfo=replica.conninfo, replica=replica.name, via_pgbouncer=False, prepares=True
-        )
+            self, cluster=f"{self.cluster}/{replica.name}", conninfo=replica.conninfo,
+            replica=replica.name, via_pgbouncer=False, prepares=True,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from router.course import Course
 from router.errors import BadHeader, ScopeMissing
 from router.identify import Caller
 from router.lines import LINES
+from router.replicas import Read, max_staleness_s
 
 _ISOLATION = {
     b"ReadUncommitted": Isolation.READ_UNCOMMITTED,
@@ -27,18 +28,21 @@ def transaction(request: Request, headers: Headers, caller: Caller, course: Cour
 
     Raises:
         ScopeMissing: The credential is good for nothing.
-        BadHeader: There is no such isolation level.
+        BadHeader: There is no such isolation level, or no such time.
     """
     if not caller.scopes:
         raise ScopeMissing("read")
-    read_only = "write" not in caller.scopes
+    staleness_s = max_staleness_s(headers)
+    course.read = None if staleness_s is None else Read()
+    # With staleness always: whether a write is refused must not depend on where it came to.
+    read_only = "write" not in caller.scopes or staleness_s is not None
     name = headers.get(_LEVEL)
     if name is not None and name not in _ISOLATION:
         raise BadHeader(
             "Neon-Batch-Isolation-Level", "is none of " + ", ".join(k.decode() for k in _ISOLATION)
         )
     if not request.batch:
-        return Transaction(request.statements, read_only=read_only)
+        return Transaction(request.statements, read_only=read_only, max_staleness_s=staleness_s)
     course.echoes += [(key, b"true") for key in _FLAGS if headers.get(key) == b"true"]
     if name is not None:
         course.echoes.append((_LEVEL, name))
@@ -47,6 +51,7 @@ def transaction(request: Request, headers: Headers, caller: Caller, course: Cour
         _ISOLATION[name] if name is not None else None,
         read_only=read_only or headers.get(b"neon-batch-read-only") == b"true",
         deferrable=headers.get(b"neon-batch-deferrable") == b"true",
+        max_staleness_s=staleness_s,
     )
 
 

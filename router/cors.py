@@ -8,11 +8,13 @@ Source:
 _METHODS = b"POST, OPTIONS"
 _ALLOWED = (
     b"Authorization, Content-Type, Neon-Connection-String, Neon-Raw-Text-Output, Neon-Array-Mode, "
-    b"Neon-Pool-Opt-In, Neon-Batch-Read-Only, Neon-Batch-Isolation-Level, Neon-Batch-Deferrable"
+    b"Neon-Pool-Opt-In, Neon-Batch-Read-Only, Neon-Batch-Isolation-Level, Neon-Batch-Deferrable, "
+    b"Tiergate-Max-Staleness"
 )
 _EXPOSED = (
     b"Neon-Request-Id, Neon-Batch-Read-Only, Neon-Batch-Isolation-Level, Neon-Batch-Deferrable, Retry-After, "
-    b"Server-Timing, Tiergate-Error, Tiergate-Request-Id, Tiergate-Route, Tiergate-Status"
+    b"Server-Timing, Tiergate-Error, Tiergate-Request-Id, Tiergate-Route, Tiergate-Served-By, "
+    b"Tiergate-Staleness, Tiergate-Status"
 )
 _PREFLIGHT_S = 86400
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from registry.placement import Placement
 from router.identify import Caller
 from router.lines import Lines
+from router.replicas import Read
 from tiergate.events import RequestAnswered
 
 
@@ -18,6 +19,7 @@ class Course:
         began: On the monotonic clock.
         echoes: Headers of the request that the answer repeats.
         lines: The answer, where it is streamed.
+        read: Of a request that accepts staleness.
     """
 
     began: float
@@ -30,6 +32,7 @@ class Course:
     database_s: float = 0.0
     echoes: list[tuple[bytes, bytes]] = field(default_factory=list)
     lines: Lines | None = None
+    read: Read | None = None
 
     def headers(self, cors: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """What every answer carries, besides its content type."""
@@ -45,6 +48,8 @@ class Course:
             *cors,
             *self.echoes,
         ]
+        if self.read is not None:
+            headers += self.read.headers()
         if self.placement is not None:
             headers.append((b"tiergate-route", route_header(self.placement)))
         return headers

@@ -8,6 +8,7 @@ answer. Knows nothing of cursors, keys or errors: each has a module of its own.
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from guard.verdict import Guard, parts
 from pools.errors import ContextRefused, DeadlineExceeded, ResponseTooLarge, StaleRoute
@@ -39,6 +40,7 @@ from router.errors import ReaderTooSlow
 from router.identify import Identifier
 from router.lines import Lines
 from router.problems import problem
+from router.replicas import Replicas
 from tiergate.deadline import Deadline
 from tiergate.events import Emit, StaleRouteRefused
 from tiergate.tenant import TenantId, Tier
@@ -75,7 +77,8 @@ class SqlDoor:
 
     def __init__(
         self, identifier: Identifier, directory: Directory, admission: Admission, guard: Guard,
-        switchboard: Switchboard, limits: DoorLimits, *, cors_origin: str | None, emit: Emit,
+        switchboard: Switchboard, limits: DoorLimits,
+        *, replicas: Replicas, cors_origin: str | None, emit: Emit,
     ) -> None:  # fmt: skip
         """*cors_origin* is the origin that browsers may call from, "*" for any, None for none."""
         self.limits = limits
@@ -84,6 +87,7 @@ class SqlDoor:
         self._directory = directory
         self._admission = admission
         self._switchboard = switchboard
+        self._replicas = replicas
         self._cors = of_answers(cors_origin)
         self._emit = emit
 
@@ -185,6 +189,11 @@ class SqlDoor:
         """Run on the known route; when the database refuses that, once more on the fresh one."""
         if not transaction.statements:
             return []
+        if course.read is not None:
+            at_replica = partial(self._run_at, transaction=transaction, course=course, deadline=deadline)
+            results = await self._replicas.read(placement, transaction, course, at_replica)
+            if results is not None:
+                return results
         try:
             return await self._run_at(placement, transaction, course, deadline)
         except StaleRoute as stale:
@@ -227,6 +236,8 @@ class SqlDoor:
         lease = Lease(self._switchboard, placement, deadline)
         try:
             async with lease:
+                if course.read is not None and course.read.reading is not None:
+                    course.read.reading.check()
                 began = time.monotonic()
                 try:
                     if course.lines is None:

@@ -129,6 +129,49 @@ class PoolClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaMeasured:
+    """How old what a replica shows is.
+
+    Attributes:
+        staleness_s: None when that is not known, or nobody asks any more.
+    """
+
+    cluster: str
+    replica: str
+    staleness_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaLost:
+    """A replica does not answer, or is none any more; what would be read there is read at the cluster."""
+
+    cluster: str
+    replica: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaFound:
+    """A replica that was lost is there again."""
+
+    cluster: str
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class StaleRead:
+    """A request that accepts staleness was read somewhere.
+
+    Attributes:
+        served_by: "replica", or why it was the cluster itself: "no-replica", "unknown-lag", "too-stale",
+            "serializable", or "failed" at the replica.
+    """
+
+    tier: Tier
+    served_by: str
+
+
+@dataclass(frozen=True, slots=True)
 class StaleRouteRefused:
     """A database's fence refused our route; the placement is read anew."""
 
@@ -238,6 +281,10 @@ Event = (
     | ClockRead
     | ClockOff
     | PoolClosed
+    | ReplicaMeasured
+    | ReplicaLost
+    | ReplicaFound
+    | StaleRead
     | StaleRouteRefused
     | CacheAnswered
     | RegistryLost

@@ -18,6 +18,7 @@ from admin.operations import Operations
 from config.changes import Changes, changes, merged
 from config.settings import Settings
 from fleet.application import read_application
+from fleet.lag import open_lags
 from fleet.provision import Provisioner
 from observe.lines import LineWriter
 from observe.logs import Log
@@ -34,6 +35,7 @@ from registry.store import Store, open_store
 from registry.vault import Vault
 from router.admission import Admission
 from router.app import build_app
+from router.replicas import Replicas
 from router.sql import SqlDoor
 from tiergate.deadline import Deadline
 from tiergate.events import Event
@@ -175,13 +177,15 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         )
         folds.append(metrics)
         await store.audit_head()  # remembered from here on, in the log and in the metrics
-        door = SqlDoor(
-            identifier(settings, keys), directory, admission, guard_of(settings), switchboard,
-            door_limits(settings), cors_origin=settings.gateway.cors_origin, emit=emit,
-        )  # fmt: skip
         provisioner = Provisioner(read_application(settings.application.sql), full_sql(settings))
         operations = Operations(store, provisioner, settings.application.schema)
         operations.retire_after_s = retire_after_s(settings)
+        lags = await stack.enter_async_context(open_lags(operations.access, emit))
+        door = SqlDoor(
+            identifier(settings, keys), directory, admission, guard_of(settings), switchboard,
+            door_limits(settings), replicas=Replicas(lags, emit),
+            cors_origin=settings.gateway.cors_origin, emit=emit,
+        )  # fmt: skip
         verification = Verification(
             store, operations, switchboard, schema=settings.application.schema,
             full_sql=lambda: provisioner.full_sql, guard=lambda: door.guard,
