@@ -10,7 +10,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-tenants bench-failures bench-chaos clients compose-check check lock clean
+.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos clients compose-check check lock clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -63,6 +63,9 @@ bench-quick: install ## Requests/s of a warm point read, beside the same service
 
 bench-overhead: install ## Processor time of the database server that isolation costs (about a minute)
 	@$(BIN)/python -m bench.overhead $(ARGS)
+
+bench-stream: install ## A million rows streamed: memory, pace, and a reader that stops (about a minute)
+	@$(BIN)/python -m bench.stream $(ARGS)
 
 bench-tenants: install ## 10,520 tenants on 40 server connections, beside ten tenants (five minutes; ARGS=--quick)
 	@$(BIN)/python -m bench.tenants $(ARGS)

@@ -7,6 +7,8 @@ Knows nothing of what is asked or by whom.
 """
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +24,7 @@ MAX_HEAD_BYTES = 65536
 """Of the request line and all headers; of what frames a body of unknown length, between two pieces of it."""
 
 _LINGER_S = 2.0
+_NO_LINGER = struct.pack("ii", 1, 0)
 _READER_S = 30.0
 _UNREAD_BYTES = 65536  # less of an answer than this is soon the kernel's, and no burden
 
@@ -64,7 +67,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect something to be said within the time that an idle connection has."""
         super().connection_made(transport)
-        self.app_state = {**self.app_state, ABORT: transport.abort}
+        self.app_state = {**self.app_state, ABORT: self._reset}
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -182,6 +185,12 @@ class Connection(HttpToolsProtocol):
         )
         self.transport.write_eof()
         self._end_timer = self.loop.call_later(_LINGER_S, self.transport.abort)
+
+    def _reset(self) -> None:
+        """End it at once; an ordinary close would keep what the caller does not read, in the kernel."""
+        listening: socket.socket = self.transport.get_extra_info("socket")
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.transport.abort()
 
     def on_response_complete(self) -> None:
         """Go on to the next request; of a large answer, see that it is read."""
