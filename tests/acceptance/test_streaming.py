@@ -385,3 +385,24 @@ async def test_a_server_process_that_ends_in_the_middle_is_the_last_line(
             last = json.loads(line)
 
     assert (last["tiergate-error"], last["error"]["code"]) == ("connection-lost", "08006")
+
+
+async def test_an_operator_ends_a_stream_whose_caller_reads_nothing(
+    serving: Serving, site: Site, admin: Admin
+) -> None:
+    before = await serving.metric("tiergate_requests_total", outcome="killed")
+    with lazy_reader(serving.url, site.keys[ACME], MUCH) as caller:
+        await read_some(caller, 200_000)
+        began = time.monotonic()
+        told = await serving.ask_admin("POST", "/orders", {"verb": "kill", "tenant": ACME})
+        await wait_until(lambda: is_quiet(admin), within_s=5)
+        took_s = time.monotonic() - began
+
+    assert told.is_success, told.text
+    assert sum(process["ended"] for process in told.json()["processes"]) == 1
+    assert took_s < STALL_S + 2
+
+    async def is_counted() -> bool:
+        return await serving.metric("tiergate_requests_total", outcome="killed") == before + 1
+
+    await wait_until(is_counted, within_s=5)
