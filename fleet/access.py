@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import psycopg
 from psycopg import errors as pg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
 from fleet.errors import (
@@ -129,12 +129,18 @@ def _conninfo(cluster: ClusterAccess, database: str, deadline: Deadline) -> str:
             user=cluster.user,
             password=cluster.password,
             dbname=database,
-            connect_timeout=max(1, math.ceil(deadline.left_s())),
+            connect_timeout=max(1, math.ceil(deadline.left_s() / _hosts(cluster.conninfo))),
             application_name="tiergate provisioning",
         )
     except psycopg.ProgrammingError:
         # libpq's complaint quotes the string, which may hold a password: neither told nor chained.
         raise ClusterUnreachable(cluster.name, "its conninfo cannot be read") from None
+
+
+def _hosts(conninfo: str) -> int:
+    """How many may be tried, one after the other, each with a share of the time."""
+    keywords = conninfo_to_dict(conninfo)
+    return str(keywords.get("host") or keywords.get("hostaddr") or "").count(",") + 1
 
 
 def _reason(exc: psycopg.Error) -> str:

@@ -13,7 +13,7 @@ from psycopg.pq.abc import PGconn
 
 from fleet.access import ClusterAccess
 from fleet.errors import ClusterUnreachable
-from pools.dial import connect, connected, hang_up
+from pools.dial import dial, hang_up
 from pools.errors import ConnectionLost
 from pools.wire import Wire
 
@@ -67,15 +67,17 @@ async def open_wire(server: ClusterAccess) -> AsyncIterator[Wire]:
     Raises:
         ClusterUnreachable: There is none to be had.
     """
-    conn: PGconn | None = None
+    begun: list[PGconn] = []
     wire: Wire | None = None
     try:
         try:
             async with asyncio.timeout(_DIAL_S):
                 # A superuser with "public" in the search path runs whatever somebody planted there.
                 where = make_conninfo(server.conninfo, options="-c search_path=pg_catalog,pg_temp")
-                conn = await connect(where, server.user, server.password, server.database)
-                await connected(conn)
+                conn = await dial(
+                    where, server.user, server.password, server.database,
+                    within_s=_DIAL_S, begun=begun.append,
+                )  # fmt: skip
         except (psycopg.Error, OSError, TimeoutError) as exc:
             raise ClusterUnreachable(server.name, str(exc).strip() or "no answer in time") from exc
         wire = Wire(conn, max_prepared=1)
@@ -83,7 +85,7 @@ async def open_wire(server: ClusterAccess) -> AsyncIterator[Wire]:
     finally:
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_S):
-                await (hang_up(conn) if wire is None else wire.close())
+                await (hang_up(begun[-1] if begun else None) if wire is None else wire.close())
 
 
 async def position(wire: Wire, *, until: float) -> Position:

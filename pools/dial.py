@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import random
 import socket
 from collections.abc import Callable
 
@@ -20,6 +21,56 @@ _KEEPALIVE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30000,
 }
+
+_answered: dict[str, dict[str, str]] = {}
+"""By conninfo of several hosts, the one that answered last: after a failover the dead one is not waited for
+at each dial. As many as there are clusters."""
+
+
+async def dial(
+    conninfo: str,
+    user: str,
+    password: str,
+    database: str,
+    *,
+    within_s: float,
+    begun: Callable[[PGconn], None],
+) -> PGconn:
+    """A connection to the first of *conninfo*'s hosts that will do.
+
+    Each has an equal share of the time that is left: libpq itself would wait for a silent one until all
+    of it is over. The one that answered last is asked first.
+
+    Args:
+        begun: Is told of each connection that has begun to open, and ends the last one.
+
+    Raises:
+        psycopg.OperationalError: None will do; tells what each has said.
+        TimeoutError: The last one did not answer.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + within_s
+    known = await _ways(conninfo)
+    ways = sorted(known, key=lambda way: way != _answered.get(conninfo))
+    told: list[str] = []
+    for left in range(len(ways), 0, -1):
+        way = ways[-left]
+        conn = await connect(make_conninfo(conninfo, **way), user, password, database)
+        begun(conn)
+        try:
+            async with asyncio.timeout((until - loop.time()) / left):
+                await connected(conn)
+        except (psycopg.OperationalError, TimeoutError) as exc:
+            told.append(str(exc).strip() or f"{way.get('host')}: no answer in time")
+            if left == 1 and isinstance(exc, TimeoutError):
+                raise
+            if left > 1:
+                conn.finish()  # as libpq does when it goes on to the next
+        else:
+            if len(ways) > 1:
+                _answered[conninfo] = way
+            return conn
+    raise psycopg.OperationalError("\n".join(told))
 
 
 async def connect(conninfo: str, user: str, password: str, database: str) -> PGconn:
@@ -103,6 +154,20 @@ async def _poll(step: Callable[[], int], descriptor: Callable[[], int]) -> None:
 def _settle(ready: asyncio.Future[None]) -> None:
     if not ready.done():
         ready.set_result(None)
+
+
+async def _ways(conninfo: str) -> list[dict[str, str]]:
+    """Host, address and port of each way that *conninfo* names, as far as it does."""
+    known = {key: str(value) for key, value in conninfo_to_dict(await _resolved(conninfo)).items()}
+    lists: dict[str, list[str]] = {
+        key: known[key].split(",") for key in ("host", "hostaddr", "port") if key in known
+    }
+    count = max(map(len, lists.values()), default=1)
+    whole = {key: values * (count if len(values) == 1 else 1) for key, values in lists.items()}
+    ways = [{key: values[at] for key, values in whole.items()} for at in range(count)]
+    if known.get("load_balance_hosts") == "random":
+        random.shuffle(ways)
+    return ways
 
 
 async def _resolved(conninfo: str) -> str:

@@ -8,7 +8,7 @@ import psycopg
 from psycopg.pq.abc import PGconn
 
 from pools.bounds import PoolLimits
-from pools.dial import connect, connected, hang_up
+from pools.dial import dial, hang_up
 from pools.errors import ConnectionLost, DatabaseUnavailable
 from pools.refusal import first_line, is_of_server
 from pools.upkeep import Upkeep
@@ -37,11 +37,13 @@ class Opening:
         began = loop.time()
         try:
             async with asyncio.timeout(limits.server_connect_timeout):
-                self._conn = await connect(place.conninfo, place.login, place.password, place.database)
-                await connected(self._conn)
-                self._check(self._conn)
+                conn = await dial(
+                    place.conninfo, place.login, place.password, place.database,
+                    within_s=limits.server_connect_timeout, begun=self._begin,
+                )  # fmt: skip
+                self._check(conn)
                 prepared = limits.max_prepared_statements if place.prepares else 0
-                self._wire = wire = Wire(self._conn, max_prepared=prepared)
+                self._wire = wire = Wire(conn, max_prepared=prepared)
                 await self._upkeep.welcome(wire)
         except TimeoutError as exc:
             # Beyond a pooler that has let us in, it may be one database alone that does not answer.
@@ -60,6 +62,9 @@ class Opening:
         wire.dial_s = wire.opened_at - began
         wire.expires_at = wire.opened_at + limits.server_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - jitter
         return wire
+
+    def _begin(self, conn: PGconn) -> None:
+        self._conn = conn
 
     def _check(self, conn: PGconn) -> None:
         """Make sure that what answers is what is meant: what a standby shows may be of any age."""
