@@ -10,7 +10,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos clients compose-check check lock clean
+.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour clients compose-check check lock clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -75,6 +75,9 @@ bench-failures: install ## Databases and the registry killed, stalled, restarted
 
 bench-chaos: install ## Mixed chaos under load, and what it leaves behind (two minutes; ARGS='--minutes 60')
 	@$(BIN)/python -m bench.chaos $(ARGS)
+
+bench-neighbour: install ## What a quiet tenant notices of a noisy one, and would if served by arrival (two minutes)
+	@$(BIN)/python -m bench.neighbour $(ARGS)
 
 # Exactly what the lock file says; the scripts of packages are not run. Then Prisma writes its client.
 clients: $(CLIENTS)/node_modules/.installed ## Install the client libraries for the acceptance tests (needs Node 20)

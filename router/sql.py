@@ -41,6 +41,7 @@ from router.identify import Identifier
 from router.lines import Lines
 from router.problems import problem
 from router.replicas import Replicas
+from router.turns import Turns
 from tiergate.deadline import Deadline
 from tiergate.events import Emit, StaleRouteRefused
 from tiergate.tenant import TenantId, Tier
@@ -90,6 +91,7 @@ class SqlDoor:
         self._replicas = replicas
         self._cors = of_answers(cors_origin)
         self._emit = emit
+        self._turns = Turns()
 
     def trust(self, identifier: Identifier) -> None:
         """Ask *identifier* from now on."""
@@ -163,6 +165,8 @@ class SqlDoor:
         admit(placement)
         self._admission.rates.take(placement, course.began)
         with self._admission.share(placement.tenant, placement.place.cluster):
+            if not self._turns.take_now():
+                await self._turns.take(placement.tenant)
             attention.await_body(self.limits.body_timeout_s)
             body = await read_body(headers, receive, max_bytes=self.limits.max_request_bytes)
             attention.await_answer()
@@ -175,6 +179,8 @@ class SqlDoor:
             if course.lines is not None:
                 await course.lines.finish()
                 return b""
+        if not self._turns.take_now():
+            await self._turns.take(placement.tenant)
         if request.batch:
             answered = answer_batch(results, raw=raw, arrays=modes)
         else:
