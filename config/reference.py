@@ -25,7 +25,7 @@ below as its keys (`gateway.port` is `port` under `gateway`). `tiergate check` l
 
 - A setting without a default is required.
 - `${env:NAME}` stands for an environment variable, `${file:/path}` for the content of a file without its
-  last newline, alone or within a text; `$${` is a plain `${`. What comes in that way is never shown.
+  last newline, alone or within a text; `$${` is a plain `${`. No message about a mistake shows what came so.
 - Relative paths start in the folder of the YAML file.
 - Settings marked *reload* change on SIGHUP or `tiergate reload`; those marked *restart* at the next start.
 - The YAML is YAML 1.2 without anchors, aliases and tags. A key that stands twice or is unknown is a mistake.

@@ -95,8 +95,8 @@ def named(node: Any) -> Iterator[str]:  # protobuf's messages come without types
             if field.name != "names" or strings[:-1] not in OWN_SCHEMAS:
                 yield from strings
         elif field.name == "fields":
-            alone = len(held) == 1
-            yield from (name for name in _strings(held[not alone :]) if not alone or name in SYSTEM_COLUMNS)
+            alone = len(held) == 1  # else the last may be a function, the others are none
+            yield from (name for name in _strings(held[-1:]) if not alone or name in SYSTEM_COLUMNS)
         elif field.name == "schemaname" or (field.name == "relname" and value.startswith("pg_")):
             yield value
 
