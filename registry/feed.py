@@ -62,6 +62,7 @@ class Feed:
 
     Args:
         on_order: Called when there are new orders, or may be.
+        on_tenant: Called when a tenant has changed, or any may have.
         timeout_s: For dialling, and for the answer to a heartbeat.
         heartbeat_s: How often the connection is tried; a dead peer is noticed within this and *timeout_s*.
     """
@@ -74,6 +75,7 @@ class Feed:
         *,
         emit: Emit,
         on_order: Callable[[], None] = lambda: None,
+        on_tenant: Callable[[], None] = lambda: None,
         timeout_s: float = 2.0,
         heartbeat_s: float = 5.0,
     ) -> None:
@@ -83,6 +85,7 @@ class Feed:
         self._credentials = credentials
         self._emit = emit
         self._on_order = on_order
+        self._on_tenant = on_tenant
         self._timeout_s = timeout_s
         self._heartbeat_s = heartbeat_s
         self._is_lost_told = False
@@ -160,12 +163,14 @@ class Feed:
         self._tenants.doubt()
         self._credentials.doubt()
         self._on_order()
+        self._on_tenant()
 
     def _hear(self, _link: object, _pid: int, _channel: str, payload: str) -> None:
         self._heard += 1
         match _read(payload):
             case {"tenant": str(tenant)}:
                 self._tenants.forget(TenantId(tenant))
+                self._on_tenant()
             case {"credential": str(key_id)}:
                 self._credentials.forget(key_id)
             case {"order": _}:

@@ -7,9 +7,20 @@ import httpx
 import pytest
 
 from registry.errors import UnknownTenant
+from registry.feed import Feed
 from registry.placement import TenantLimits, TenantState
 from tests.support.operators import World, create, error
+from tiergate.events import Event, RegistryFound
 from tiergate.tenant import TenantId, Tier
+
+
+class Unmoved:
+    """Forgets nothing."""
+
+    def forget(self, name: str) -> None: ...
+
+    def doubt(self) -> None: ...
+
 
 ALL = {
     "requests_per_s": 50,
@@ -164,3 +175,26 @@ async def test_warm_is_one_placement_for_each_place_of_tenants_that_are_served(
     assert at_first == {"w-std-1", "w-own"}
     assert suspended == {"w-std-1"}
     assert cooler == {"w-std-2"}
+
+
+async def test_a_mark_is_heard_by_the_feed_of_every_gateway(ready: httpx.AsyncClient, world: World) -> None:
+    (await create(ready, "marked")).raise_for_status()
+    heard, finds = asyncio.Event(), asyncio.Event()
+    nobody = Unmoved()
+
+    def emit(event: Event) -> None:
+        if isinstance(event, RegistryFound):
+            finds.set()
+
+    feed = Feed(world.registry_url, nobody, nobody, emit=emit, on_tenant=heard.set)
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(10):
+        listening = tasks.create_task(feed.run())
+        await finds.wait()
+        at_first = heard.is_set()
+        heard.clear()
+        await ready.patch("/tenants/marked", json={"warm": True})
+        await heard.wait()
+        await ready.patch("/tenants/marked", json={"warm": False})
+        listening.cancel()
+
+    assert at_first
