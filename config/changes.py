@@ -13,7 +13,8 @@ from tiergate.tenant import Tier
 
 _TIER_GUARD = ("sql", "functions", "types", "operators", "extensions")
 _TIER_LIMITS = (
-    "default_pool_size", "query_wait_timeout", "max_waiting", "max_tenant_inflight", "max_tenant_waiting",
+    "default_pool_size", "min_pool_size", "reserve_pool_size", "reserve_pool_timeout",
+    "query_wait_timeout", "max_waiting", "max_tenant_inflight", "max_tenant_waiting",
     "statement_timeout_s", "requests_per_s", "burst",
 )  # fmt: skip
 RELOADABLE: frozenset[str] = frozenset(

@@ -94,6 +94,10 @@ def budget_is_enough(settings: Settings) -> Iterator[Finding]:
             because = f"a pool must fit into one process's share, {total} divided by {processes}"
             path = f"pools.tiers.{tier}.default_pool_size"
             yield Finding(path, f"at most {share}", because, (total, processes))
+        if limits.min_pool_size > limits.default_pool_size:
+            size = f"pools.tiers.{tier}.default_pool_size"
+            path = f"pools.tiers.{tier}.min_pool_size"
+            yield Finding(path, f"at most {limits.default_pool_size}", f"a pool has {size} at most", (size,))
 
 
 def waits_fit_into_what_holds_them(settings: Settings) -> Iterator[Finding]:
@@ -118,7 +122,10 @@ def waits_fit_into_what_holds_them(settings: Settings) -> Iterator[Finding]:
         ),
     ]
     for tier, limits in pools.tiers.items():
-        strict.append((f"pools.tiers.{tier}.query_wait_timeout", limits.query_wait_timeout, *request))
+        wait = (f"pools.tiers.{tier}.query_wait_timeout", limits.query_wait_timeout)
+        strict.append((*wait, *request))
+        if limits.reserve_pool_size:
+            strict.append((f"pools.tiers.{tier}.reserve_pool_timeout", limits.reserve_pool_timeout, *wait))
         loose.append((f"pools.tiers.{tier}.statement_timeout_s", limits.statement_timeout_s, *request))
     for path, inner, around, outer in strict:
         if inner >= outer:

@@ -92,6 +92,9 @@ class TierLimits:
     """What one pool of a tier, and one request in it, may use."""
 
     default_pool_size: Connections
+    min_pool_size: MaybeNone
+    reserve_pool_size: MaybeNone
+    reserve_pool_timeout: Wait
     query_wait_timeout: Wait
     max_waiting: MaybeNone
     max_tenant_inflight: Connections

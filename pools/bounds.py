@@ -16,6 +16,9 @@ class PoolLimits:
     """
 
     default_pool_size: int
+    min_pool_size: int
+    reserve_pool_size: int
+    reserve_pool_timeout: float
     max_waiting: int
     max_tenant_inflight: int
     max_tenant_waiting: int

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 # A dial takes about 6 ms: of connections that change hands no sooner, it costs a fortieth at most.
-TURN_S = 0.25
+_TURN_S = 0.25
 
 
 class Asker(Protocol):
@@ -18,6 +18,10 @@ class Asker(Protocol):
     @property
     def permits(self) -> int:
         """How many it has."""
+
+    @property
+    def rank(self) -> tuple[bool, bool, int]:
+        """Who is smaller is served first: who waits for it, has less than its minimum, has fewest."""
 
     def grow(self) -> None:
         """Take what it needs; ask again for the rest."""
@@ -34,8 +38,8 @@ class Budget:
         ending: Those of them being closed that do nothing any more, so that their permits come back soon.
     """
 
-    def __init__(self, limit: int, max_dials: int, *, evict: Callable[[], None]) -> None:
-        """*evict* starts closing the cluster's least useful resting connection, if there is one."""
+    def __init__(self, limit: int, max_dials: int, *, evict: Callable[[], bool]) -> None:
+        """*evict* starts closing the cluster's least useful resting connection; whether there was one."""
         self.limit = limit
         self.max_dials = max_dials
         self.used = self.dialling = self.ending = 0
@@ -56,13 +60,12 @@ class Budget:
         self._feed()
 
     def want(self, asker: Asker) -> None:
-        """Let *asker* grow once it may: who has fewest first, then in the order of asking.
+        """Let *asker* grow once it may: by rank, and then in the order of asking.
 
         Asking twice counts once.
         """
         self._hungry[asker] = None
-        if self.is_wanted:
-            self._evict()
+        self.press()
 
     def unwant(self, asker: Asker) -> None:
         """Take *asker* out of the line."""
@@ -71,9 +74,18 @@ class Budget:
     def resize(self, limit: int, max_dials: int) -> None:
         """Go on with other limits; what rests beyond them is closed, what works when it comes back."""
         self.limit, self.max_dials = limit, max_dials
-        for _ in range(self.used - self.ending - limit):
-            self._evict()
+        self.press()
         self._feed()
+
+    def press(self) -> None:
+        """Have resting connections closed, as many as are wanted."""
+        while self.is_wanted and self._evict():
+            pass
+
+    @property
+    def turn_s(self) -> float:
+        """How long a connection is left to who dialled it; the shorter, the more pools stand in line."""
+        return _TURN_S * min(1.0, self.limit / max(1, len(self._hungry)))
 
     @property
     def is_wanted(self) -> bool:
@@ -90,7 +102,7 @@ class Budget:
 
         It is owed to who has none, or would still have no more than who gives it.
         """
-        if not self._hungry or held_s < TURN_S:
+        if not self._hungry or held_s < _TURN_S:
             return False
         others = [each.permits for each in self._hungry if each is not asker]
         return sum(not theirs or theirs < has - 1 for theirs in others) > self._coming
@@ -104,6 +116,6 @@ class Budget:
         # One who has been served meanwhile takes nothing, and the next must hear of it. It ends: who
         # asks again does so only once there is nothing to take.
         while self._hungry and self.used < self.limit and self.dialling < self.max_dials:
-            asker = min(self._hungry, key=lambda each: each.permits)
+            asker = min(self._hungry, key=lambda each: each.rank)
             del self._hungry[asker]
             asker.grow()

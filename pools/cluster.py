@@ -6,6 +6,7 @@ from pools.backoff import Backoff
 from pools.breaker import Breaker
 from pools.budget import Budget
 from pools.clock import Clock, Ours
+from pools.promises import Promises
 from registry.placement import Place
 from tiergate.events import Emit
 
@@ -25,6 +26,7 @@ class Cluster:
 
     Attributes:
         budget: Permits for its connections.
+        promises: Whether pools may keep their minima.
         clock: What time it is there.
         breaker: Whether it lets anybody in.
         tell: Has every pool look again at who waits, after the breaker has opened.
@@ -41,6 +43,7 @@ class Cluster:
     ) -> None:
         self.name = name
         self.budget = budget
+        self.promises = Promises(budget.limit)
         self.clock = Clock(name, ours, emit)
         self.breaker = Breaker(name, emit)
         self.tell = tell

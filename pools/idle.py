@@ -31,9 +31,9 @@ class Idle:
         """Take the one that came last; there must be one."""
         return self._wires.pop()
 
-    def oldest_at(self) -> float | None:
-        """Since when the longest resting one rests; None when there is none."""
-        return self._wires[0].idle_since if self._wires else None
+    def first(self) -> Wire | None:
+        """The one that has rested longest; None when there is none."""
+        return self._wires[0] if self._wires else None
 
     def lose(self, wire: Wire) -> None:
         """*wire* was hung up on."""
@@ -51,10 +51,11 @@ class Idle:
         while self._wires:
             self._close(self._wires.popleft(), reason)
 
-    def tidy(self, now: float, server_idle_timeout: float) -> None:
-        """Close what has rested beyond server_idle_timeout or lived beyond its lifetime."""
+    def tidy(self, now: float, server_idle_timeout: float, *, spare: int) -> None:
+        """Close what is beyond its lifetime, and *spare* of those that rest beyond server_idle_timeout."""
         for wire in list(self._wires):
-            has_rested = now - wire.idle_since > server_idle_timeout
+            has_rested = spare > 0 and now - wire.idle_since > server_idle_timeout
             if has_rested or now > wire.expires_at:
                 self._wires.remove(wire)
                 self._close(wire, "server_idle_timeout" if has_rested else "server_lifetime")
+                spare -= 1

@@ -11,6 +11,7 @@ from functools import partial
 from pools.bounds import PoolLimits
 from pools.closing import Closing, Start
 from pools.cluster import Cluster
+from pools.counts import Counts
 from pools.dialling import Dial, Dialling
 from pools.errors import (
     DatabaseUnavailable,
@@ -22,6 +23,7 @@ from pools.idle import Idle
 from pools.opening import Opening
 from pools.protection import Protection
 from pools.queue import Queue, Waiter
+from pools.sizes import Sizes
 from pools.upkeep import Upkeep, Work
 from pools.wire import Wire
 from registry.placement import Place, TenantLimits
@@ -30,68 +32,32 @@ from tiergate.events import ConnectionOpened, Emit
 from tiergate.tenant import TenantId
 
 
-class Pool:
-    """A bounded set of connections to one place.
-
-    Attributes:
-        retired: Serves nobody new; goes once who waits is served and what is lent has come back.
-        resting: Its connections that wait for work.
-        active, opening: Connections lent out, and being dialled.
-        last_used: When a connection last came free, on the event loop's clock.
-    """
+class Pool(Counts):
+    """A bounded set of connections to one place."""
 
     def __init__(
-        self, place: Place, limits: PoolLimits, cluster: Cluster, *, start: Start, emit: Emit
-    ) -> None:
+        self, place: Place, limits: PoolLimits, cluster: Cluster, *,
+        is_warm: bool = False, start: Start, emit: Emit,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            Sizes(limits, cluster.promises, is_warm=is_warm),
+            Idle(self._close),
+            Queue(limits.max_tenant_inflight),
+            Closing(place, cluster.budget, over=self._ended, start=start, emit=emit),
+        )
         self.place = place
         self.cluster = cluster
-        self.limits = limits
-        self.retired = False
-        self.active = self.opening = 0
         self._budget = cluster.budget
         self._start = start
         self._emit = emit
-        self.resting = Idle(self._close)
-        self._queue = Queue(limits.max_tenant_inflight)
         self._dialling = Dialling(place, cluster, self, emit)
-        self._closing = Closing(place, cluster.budget, over=self._ended, start=start, emit=emit)
         self._upkeep = Upkeep(cluster.clock, Protection(place, emit))
-        self._loop = asyncio.get_running_loop()
-        self._since = self.last_used = self._loop.time()
+        self._since = self._loop.time()
 
     @property
-    def idle(self) -> int:
-        """Connections that wait for work."""
-        return len(self.resting)
-
-    @property
-    def closing(self) -> int:
-        """Connections whose end the server has not confirmed yet."""
-        return self._closing.count
-
-    @property
-    def waiting(self) -> int:
-        """Requests that wait for a connection."""
-        return len(self._queue)
-
-    def inflight(self, tenant: TenantId | None) -> int:
-        """Connections that *tenant*, or anybody, has, or has left to a server that has not let go of them."""
-        return self._queue.inflight(tenant)
-
-    @property
-    def size(self) -> int:
-        """Connections that count against default_pool_size."""
-        return len(self.resting) + self.active + self.opening
-
-    @property
-    def permits(self) -> int:
-        """Connections that count against the cluster's budget."""
-        return self.size + self.closing
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether nobody uses or awaits a connection, so that the pool may go."""
-        return not (self.active or self.opening or self._queue)
+    def limits(self) -> PoolLimits:
+        """What the settings say of it."""
+        return self.sizes.limits
 
     def lend_now(self, tenant: TenantId, own: TenantLimits) -> Wire | None:
         """An idle connection, the most recently used first; None when one must be waited for."""
@@ -100,7 +66,6 @@ class Pool:
         wire = self.resting.pop()
         self._queue.hold(tenant)
         self.active += 1
-        self.last_used = wire.idle_since
         return wire
 
     async def lend(self, tenant: TenantId, own: TenantLimits, deadline: Deadline) -> Wire:
@@ -119,9 +84,10 @@ class Pool:
             return wire
         if (refusal := self._despair()) is not None:
             raise refusal.again()
-        now, room = self._loop.time(), max(0, self.limits.default_pool_size - self.active)
+        now, room = self._loop.time(), max(0, self.sizes.most - self.active)
         self._queue.admit(self.place.id, tenant, self.limits, own, room=room)
         waiter = self._queue.join(tenant, own)
+        self.sizes.wait(waiter, self.grow)
         self.grow()
         until = min(now + self.limits.query_wait_timeout, deadline.at_s)
         try:
@@ -137,6 +103,8 @@ class Pool:
         except asyncio.CancelledError:
             self._leave(waiter, tenant)
             raise
+        finally:
+            self.sizes.end(waiter)
 
     def _despair(self) -> DatabaseUnavailable | None:
         """Why nobody should wait here; None when a connection may come."""
@@ -182,10 +150,9 @@ class Pool:
             self._close(wire, "retired")
         elif self.size >= self.limits.default_pool_size:
             self._close(wire, "pool shrunk")
-        elif self._budget.is_wanted:
-            self._close(wire, "evicted")
         else:
             self.resting.add(wire, now)
+            self._budget.press()
 
     async def _first(self, wire: Wire, tenant: TenantId, work: Work) -> None:
         """Look after a wire before it comes back, off the request's path."""
@@ -205,7 +172,7 @@ class Pool:
 
     def _want_no_more(self) -> None:
         """Leave the line for a permit, if no waiter could use a connection now."""
-        if not self._queue.servable(1):
+        if not self._queue.servable(1) and self.size >= self.least:
             self._budget.unwant(self)
 
     # -- growing and shrinking
@@ -219,8 +186,10 @@ class Pool:
     @property
     def _is_short(self) -> bool:
         """Whether one more connection should be dialled: for who waits, or to find the server again."""
-        most = self.limits.default_pool_size
-        wanted = max(self._queue.servable(most), self.cluster.breaker.is_open and not self.retired)
+        most, kept = self.sizes.most, len(self.resting) + self.active
+        wanted = max(
+            self._queue.servable(most), self.least - kept, self.cluster.breaker.is_open and not self.retired
+        )
         return self.opening < wanted and self.size < most
 
     async def _open(self, dial: Dial) -> None:
@@ -274,8 +243,9 @@ class Pool:
         self.grow()
 
     def tidy(self, now: float) -> None:
-        """Close what has rested beyond server_idle_timeout or lived beyond its lifetime."""
-        self.resting.tidy(now, self.limits.server_idle_timeout)
+        """Close what has rested or lived too long, and see to it that there is as much as it keeps."""
+        self.resting.tidy(now, self.limits.server_idle_timeout, spare=self.size - self.least)
+        self.grow()
 
     def retire(self) -> None:
         """Serve nobody new; what is lent ends when it comes back."""
@@ -289,7 +259,7 @@ class Pool:
 
     def resize(self, limits: PoolLimits) -> None:
         """Go on with other limits; what rests beyond them is closed, what works when it comes back."""
-        self.limits = limits
+        self.sizes.limits = limits
         self._queue.max_inflight = limits.max_tenant_inflight
         self._serve_idle()
         while self.resting and self.size > limits.default_pool_size:

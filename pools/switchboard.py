@@ -7,8 +7,8 @@ was used least recently, and that nobody is using, goes first.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 
 from observe.snapshot import BudgetCount, PoolSnapshot, TierCount
 from pools.bounds import PoolLimits, SwitchboardLimits
@@ -16,6 +16,7 @@ from pools.budget import Budget
 from pools.clock import Ours
 from pools.cluster import Cluster, way
 from pools.errors import PoolsExhausted
+from pools.eviction import Eviction
 from pools.gates import Gates
 from pools.loan import Lease
 from pools.pool import Pool
@@ -46,6 +47,7 @@ class Switchboard:
         self._retiring: set[Pool] = set()
         self._clusters: dict[str, Cluster] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self._warm: set[Key] = set()
         self.gates = Gates(emit)
         self.leases: set[Lease] = set()
 
@@ -72,20 +74,44 @@ class Switchboard:
                 return pool
             self._retire(pool, "login changed")
         self._make_room()
+        cluster = self._cluster(place.cluster)
         pool = self._pools[_key(place)] = Pool(
-            place,
-            self._limits.tiers[place.tier],
-            self._cluster(place.cluster),
-            start=self._start,
-            emit=self._emit,
-        )
+            place, self._limits.tiers[place.tier], cluster,
+            is_warm=_key(place) in self._warm, start=self._start, emit=self._emit,
+        )  # fmt: skip
+        self._promise(cluster)
         return pool
+
+    def keep_warm(self, placements: Sequence[Placement]) -> int:
+        """Keep max(1, min_pool_size) connections open to each of these places, and to no others, unless used.
+
+        Their pools are never closed for another's sake. A place that is known already is not dialled by
+        what is said of it here, which may be older.
+
+        Returns:
+            How many are kept; as many as max_pools allows.
+        """
+        self._warm = {_key(placement.place) for placement in placements}
+        with suppress(PoolsExhausted):
+            for placement in placements:
+                if _key(placement.place) not in self._pools:
+                    self.pool(placement)
+        for key, pool in self._pools.items():
+            pool.sizes.is_warm = key in self._warm
+        for cluster in self._clusters.values():
+            self._promise(cluster)
+        for pool in list(self._pools.values()):
+            pool.grow()
+        return len(self._warm & self._pools.keys())
+
+    def _promise(self, cluster: Cluster) -> None:
+        cluster.promises.make(cluster.budget.limit, (pool.wish for pool in self._of(cluster.name)))
 
     def _make_room(self) -> None:
         if len(self._pools) < self._limits.max_pools:
             return
         for pool in self._pools.values():
-            if pool.is_quiet:
+            if pool.is_quiet and not pool.sizes.is_warm:
                 self._retire(pool, "evicted")
                 return
         raise PoolsExhausted(self._limits.max_pools)
@@ -99,10 +125,14 @@ class Switchboard:
     def _cluster(self, name: str) -> Cluster:
         cluster = self._clusters.get(name)
         if cluster is None:
-            limits = self._limits
+            limits, eviction = self._limits, Eviction()
             cluster = self._clusters[name] = Cluster(
                 name,
-                Budget(limits.max_db_connections, limits.max_db_dials, evict=lambda: self._evict(name)),
+                Budget(
+                    limits.max_db_connections,
+                    limits.max_db_dials,
+                    evict=lambda: eviction.one(self._clusters[name], self._of(name)),
+                ),
                 tell=lambda: self._tell(name),
                 ours=self._ours,
                 emit=self._emit,
@@ -115,15 +145,8 @@ class Switchboard:
             if pool.place.cluster == cluster:
                 pool.look_again()
 
-    def _evict(self, cluster: str) -> None:
-        """Close the connection of *cluster* that has rested longest, so that another pool may dial."""
-        resting = [
-            (since, pool)
-            for pool in self._pools.values()
-            if pool.place.cluster == cluster and (since := pool.resting.oldest_at()) is not None
-        ]
-        if resting:
-            min(resting, key=lambda pair: pair[0])[1].resting.close_oldest("evicted")
+    def _of(self, cluster: str) -> list[Pool]:
+        return [pool for pool in self._pools.values() if pool.place.cluster == cluster]
 
     def _start(self, work: Coroutine[None, None, None], name: str) -> None:
         task = self._tasks.create_task(self._guarded(work, name), name=name)
@@ -153,21 +176,25 @@ class Switchboard:
     def resize(self, limits: SwitchboardLimits) -> None:
         """Go on with other limits; what is open beyond them closes when it comes back."""
         self._limits = limits
+        for cluster in self._clusters.values():
+            cluster.budget.resize(limits.max_db_connections, limits.max_db_dials)
         for pool in self._pools.values():
             pool.resize(limits.tiers[pool.place.tier])
         for cluster in self._clusters.values():
-            cluster.budget.resize(limits.max_db_connections, limits.max_db_dials)
+            self._promise(cluster)
+            cluster.budget.press()  # some may keep less now
 
     def tidy(self) -> None:
         """Close what has rested too long, and drop pools that have nothing left."""
         now = asyncio.get_running_loop().time()
-        for pool in list(self._pools.values()):
-            pool.tidy(now)
-            if pool.is_quiet and not pool.idle and now - pool.last_used > pool.limits.server_idle_timeout:
-                self._retire(pool, "idle")
-        self._retiring = {pool for pool in self._retiring if pool.closing or not pool.is_quiet}
         for cluster in self._clusters.values():
             cluster.tidy(now)
+            self._promise(cluster)
+        for pool in list(self._pools.values()):
+            pool.tidy(now)
+            if pool.is_idle:
+                self._retire(pool, "idle")
+        self._retiring = {pool for pool in self._retiring if pool.closing or not pool.is_quiet}
 
     async def keep_tidy(self) -> None:
         """Tidy once a second, until cancelled."""

@@ -19,6 +19,9 @@ def pool_limits(settings: Settings) -> SwitchboardLimits:
         tiers={
             tier: PoolLimits(
                 default_pool_size=limits.default_pool_size,
+                min_pool_size=limits.min_pool_size,
+                reserve_pool_size=limits.reserve_pool_size,
+                reserve_pool_timeout=limits.reserve_pool_timeout,
                 max_waiting=limits.max_waiting,
                 max_tenant_inflight=limits.max_tenant_inflight,
                 max_tenant_waiting=limits.max_tenant_waiting,

@@ -49,6 +49,9 @@ CREATE TABLE replies (
 SMALL = ApplicationSql((("tables.sql", TABLES),))
 POOL = PoolLimits(
     default_pool_size=4,
+    min_pool_size=0,
+    reserve_pool_size=0,
+    reserve_pool_timeout=1,
     max_waiting=1000,
     max_tenant_inflight=1000,
     max_tenant_waiting=1000,

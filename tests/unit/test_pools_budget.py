@@ -1,5 +1,7 @@
 """Permits for a cluster's connections: never one too many, and none is ever left lying."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,10 @@ class Hungry:
         self.needs = needs
         self.permits = 0
 
+    @property
+    def rank(self) -> tuple[bool, bool, int]:
+        return False, True, self.permits
+
     def grow(self) -> None:
         while self.needs:
             if not self.budget.take():
@@ -24,8 +30,19 @@ class Hungry:
             self.permits += 1
 
 
-def nothing_rests() -> None:
+def nothing_rests() -> bool:
     """There is nothing to evict."""
+    return False
+
+
+def into(evicted: list[int]) -> Callable[[], bool]:
+    """Notes each demand; nothing can be evicted besides."""
+
+    def evict() -> bool:
+        evicted.append(1)
+        return False
+
+    return evict
 
 
 def test_permits_are_given_up_to_the_limit() -> None:
@@ -107,7 +124,7 @@ def test_who_left_the_queue_is_not_called() -> None:
 
 def test_who_wants_makes_a_resting_connection_give_way() -> None:
     evicted: list[int] = []
-    budget = Budget(1, 99, evict=lambda: evicted.append(1))
+    budget = Budget(1, 99, evict=into(evicted))
     budget.take()
 
     Hungry(budget).grow()
@@ -117,7 +134,7 @@ def test_who_wants_makes_a_resting_connection_give_way() -> None:
 
 def test_nobody_gives_way_for_a_permit_that_is_on_its_way() -> None:
     evicted: list[int] = []
-    budget = Budget(1, 99, evict=lambda: evicted.append(1))
+    budget = Budget(1, 99, evict=into(evicted))
     budget.take()
     budget.ending = 1
 
@@ -127,14 +144,18 @@ def test_nobody_gives_way_for_a_permit_that_is_on_its_way() -> None:
 
 
 def test_a_lower_limit_evicts_what_rests_beyond_it_and_gives_out_nothing_until_it_holds() -> None:
-    evicted: list[int] = []
-    budget = Budget(4, 99, evict=lambda: evicted.append(1))
+    def evict() -> bool:
+        budget.ending += 1
+        return True
+
+    budget = Budget(4, 99, evict=evict)
     for _ in range(4):
         budget.take()
 
     budget.resize(2, 99)
 
-    assert evicted == [1, 1]
+    assert budget.ending == 2
+    budget.ending = 0
     assert budget.is_wanted
     budget.give()
     budget.give()

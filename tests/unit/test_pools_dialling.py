@@ -20,13 +20,14 @@ class Nobody:
     """A pool without a need."""
 
     permits = 0
+    rank = (True, True, 0)
 
     def grow(self) -> None:
         """Want nothing."""
 
 
 def a_dialling() -> tuple[Dialling, Breaker]:
-    cluster = Cluster("main", Budget(9, 9, evict=lambda: None), tell=lambda: None, ours=Ours(), emit=Heard())
+    cluster = Cluster("main", Budget(9, 9, evict=lambda: False), tell=lambda: None, ours=Ours(), emit=Heard())
     return Dialling(PLACE, cluster, Nobody(), Heard()), cluster.breaker
 
 
