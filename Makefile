@@ -10,7 +10,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour clients compose-check check lock clean
+.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals clients clients-everywhere compose-check check lock clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -79,12 +79,22 @@ bench-chaos: install ## Mixed chaos under load, and what it leaves behind (two m
 bench-neighbour: install ## What a quiet tenant notices of a noisy one, and would if served by arrival (two minutes)
 	@$(BIN)/python -m bench.neighbour $(ARGS)
 
+bench-arrivals: install ## 2,000 callers within a second, and no connection open (a minute)
+	@$(BIN)/python -m bench.arrivals $(ARGS)
+
 # Exactly what the lock file says; the scripts of packages are not run. Then Prisma writes its client.
 clients: $(CLIENTS)/node_modules/.installed ## Install the client libraries for the acceptance tests (needs Node 20)
 
 $(CLIENTS)/node_modules/.installed: $(CLIENTS)/package-lock.json $(CLIENTS)/schema.prisma
 	cd $(CLIENTS) && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent generate
 	@touch $@
+
+clients-everywhere: clients ## The client suites directly, and through PgBouncer with and without prepared statements
+	@for through in "" pgbouncer pgbouncer-unprepared; do \
+		echo "Through: $${through:-nothing}" && \
+		env $${through:+TIERGATE_TEST_THROUGH=$$through} $(BIN)/python -m pytest -q \
+			tests/acceptance/test_clients.py tests/acceptance/test_python_clients.py $(ARGS) || exit 1; \
+	done
 
 compose-check: install ## Validate docker-compose.yml and the Dockerfiles, without Docker
 	@$(BIN)/docker-compose --file docker-compose.yml config --quiet

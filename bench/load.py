@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import cycle, islice
 from typing import cast
 
-DRAIN_S = 10.0
+DRAIN_S = 40.0  # longer than a gateway lets a request take
 _HEAD_ENDS = b"\r\n\r\n"
 _LENGTH = b"content-length:"
 _ERROR = re.compile(rb"\r\ntiergate-error: ([a-z-]+)")

@@ -7,7 +7,7 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from registry.store import open_store
 from registry.vault import Vault
 from tests.support.gateways import Serving, open_gateway
 from tests.support.http import Door, open_door
+from tests.support.pgbouncer import open_pgbouncer
 from tests.support.postgres import server_folder
 from tiergate.tenant import TenantId, Tier
 
@@ -100,8 +101,35 @@ async def open_demo(folder: Path, *arguments: str) -> AsyncIterator[Running]:
 async def gateway() -> AsyncIterator[Running]:
     """The demo, for the whole session (of one xdist worker)."""
     with server_folder() as folder:
-        async with open_demo(folder / "demo") as running:
+        async with open_demo(folder / "demo") as running, poolers_before(running):
             yield running
+
+
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    superuser: str
+
+    def conninfo(self) -> str:
+        return self.superuser
+
+
+@asynccontextmanager
+async def poolers_before(running: Running) -> AsyncIterator[None]:
+    """PgBouncer before each of the demo's clusters, if TIERGATE_TEST_THROUGH asks for it."""
+    through = os.environ.get("TIERGATE_TEST_THROUGH")
+    headers = {"authorization": f"Bearer {running.admin_key}"}
+    async with (
+        AsyncExitStack() as stack,
+        httpx.AsyncClient(base_url=running.admin, headers=headers, timeout=40, trust_env=False) as admin,
+    ):
+        for tier in Tier if through is not None else ():
+            behind = _Behind(await superuser(running, tier))
+            pooler = await stack.enter_async_context(open_pgbouncer(behind, pool_size=10))
+            prepares = pooler.prepares and through == "pgbouncer"
+            body = {"address": pooler.address, "prepared_statements": prepares}
+            done = await admin.put(f"/clusters/{tier}/pgbouncer", json=body)
+            assert done.is_success, done.text
+        yield
 
 
 async def superuser(running: Running, cluster: str, database: str | None = None) -> str:

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -16,7 +17,6 @@ from registry.placement import Placement
 from tests.support.gateways import free_ports
 from tests.support.postgres import server_folder
 from tests.support.waiting import wait_until
-from tiergate.embedded import Cluster
 
 _PATH = f"{os.environ['PATH']}:/usr/sbin"
 _INI = """\
@@ -49,6 +49,13 @@ def chosen_pgbouncer() -> tuple[str, tuple[int, int]]:
     return binary, (int(found[1]), int(found[2]))
 
 
+class Server(Protocol):
+    """What is needed of the server behind it."""
+
+    def conninfo(self) -> str:
+        """The superuser's connection as libpq keywords."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pooler:
     """Where it answers.
@@ -68,7 +75,7 @@ class Pooler:
 
 @asynccontextmanager
 async def open_pgbouncer(
-    server: Cluster, *, pool_size: int = 2, query_wait_timeout: int = 20
+    server: Server, *, pool_size: int = 2, query_wait_timeout: int = 20
 ) -> AsyncIterator[Pooler]:
     """One that lets every login of *server* through as itself, *pool_size* at a time for each database."""
     binary, version = chosen_pgbouncer()
