@@ -10,7 +10,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals clients clients-everywhere compose-check check lock clean
+.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals bench-pgbouncer clients clients-everywhere compose-check check lock clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -81,6 +81,9 @@ bench-neighbour: install ## What a quiet tenant notices of a noisy one, and woul
 
 bench-arrivals: install ## 2,000 callers within a second, and no connection open (a minute)
 	@$(BIN)/python -m bench.arrivals $(ARGS)
+
+bench-pgbouncer: install ## Throughput through PgBouncer, beside directly (a minute; needs pgbouncer)
+	@$(BIN)/python -m bench.pgbouncer $(ARGS)
 
 # Exactly what the lock file says; the scripts of packages are not run. Then Prisma writes its client.
 clients: $(CLIENTS)/node_modules/.installed ## Install the client libraries for the acceptance tests (needs Node 20)
