@@ -10,7 +10,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals bench-pgbouncer clients clients-everywhere compose-check check lock clean
+.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals bench-pgbouncer bench-overload clients clients-everywhere compose-check check lock clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -72,6 +72,9 @@ bench-tenants: install ## 10,520 tenants on 40 server connections, beside ten te
 
 bench-failures: install ## Databases and the registry killed, stalled, restarted under load (about three minutes)
 	@$(BIN)/python -m bench.failures $(ARGS)
+
+bench-overload: install ## Twice and five times what a gateway can do: answers, refusals, health (half a minute)
+	@$(BIN)/python -m bench.overload $(ARGS)
 
 bench-chaos: install ## Mixed chaos under load, and what it leaves behind (two minutes; ARGS='--minutes 60')
 	@$(BIN)/python -m bench.chaos $(ARGS)

@@ -31,6 +31,7 @@ class Come(Enum):
     GIVEN = auto()
     LANDED = auto()
     COPYING = auto()
+    GARBLED = auto()
 
 
 class _Kind(Enum):
@@ -97,7 +98,9 @@ class Flight:
                     # Of a stream one by one: rows may be wide, and a chunk is held until it is whole.
                     conn.set_chunked_rows_mode(_CHUNK_ROWS if given is None else 1)
             elif result.status == _SYNC:
-                return Come.LANDED
+                return Come.LANDED if all(step.answer for step in steps) else Come.GARBLED
+            elif self.at >= len(steps):
+                return Come.GARBLED
             elif result.status in _COPIES:  # libpq has no COPY in a pipeline, and would say this for ever
                 return Come.COPYING
             else:

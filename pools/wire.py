@@ -242,6 +242,8 @@ class Wire:
             self._news.set_result(False)
         elif come is Come.COPYING:
             self.lose(ConnectionLost("the server began to copy"))
+        elif come is Come.GARBLED:
+            self.lose(ConnectionLost("the server's answers are not to what was asked"))
 
     def lose(self, error: Exception) -> None:
         """Give it up, and tell whoever waits; `close` ends what runs."""

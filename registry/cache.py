@@ -6,8 +6,8 @@ Invariants, all of which hold between any two awaits:
 2. A key has at most one load under way; all who miss it wait for that one.
 3. Whoever is told after `invalidate(key)` is told what was read after it: a load that an
    invalidation overtook is thrown away, and those who waited for it wait for the next.
-4. While the registry fails, an answer that is no longer fresh, but was never refuted by an
-   invalidation, is given until it is `stale_for_s` old.
+4. While the registry fails, or takes longer than a quarter of a second, an answer that is no longer
+   fresh, but was never refuted by an invalidation, is given until it is `stale_for_s` old.
 5. An answer is only replaced by one that `accept` lets replace it.
 6. At most `size` answers and `size` absences are kept; the longest unused go first.
 
@@ -35,6 +35,8 @@ V = TypeVar("V")
 _REFUTED = float("-inf")
 _PROBE_EVERY_S = 1.0
 """While the registry is down, those who can be given a last known answer ask it this often, not each time."""
+_PATIENCE_S = 0.25
+"""A load that takes longer keeps nobody waiting who can be given a last known answer."""
 
 
 def jitter() -> float:
@@ -54,9 +56,10 @@ class _Answer(Generic[V]):
 class _Flight(Generic[V]):
     """One load under way."""
 
-    __slots__ = ("error", "is_overtaken", "task", "value")
+    __slots__ = ("began", "error", "is_overtaken", "task", "value")
 
-    def __init__(self) -> None:
+    def __init__(self, began: float) -> None:
+        self.began = began
         self.task: asyncio.Task[None]
         self.is_overtaken = False
         self.value: V | None = None
@@ -150,9 +153,14 @@ class Cache(Generic[K, V]):
                 has_missed = True
                 self._count_miss()
             flight = self._flights.get(key) or self._depart(key)
-            await asyncio.wait({flight.task}, timeout=deadline.left_s())
+            left_s = deadline.left_s()
+            if self._known(key) is not None:
+                left_s = min(left_s, max(0.0, flight.began + _PATIENCE_S - self._now()))
+            await asyncio.wait({flight.task}, timeout=left_s)
             if flight.task.done() and flight.is_overtaken:
                 continue
+            if not flight.task.done() and self._known(key) is None and deadline.left_s():
+                continue  # it was refuted meanwhile
             return self._outcome(key, flight)
 
     def invalidate(self, key: K) -> None:
@@ -192,7 +200,7 @@ class Cache(Generic[K, V]):
         return self._now() < self._absences.get(key, _REFUTED)
 
     def _depart(self, key: K) -> _Flight[V]:
-        flight: _Flight[V] = _Flight()
+        flight: _Flight[V] = _Flight(self._now())
         self._flights[key] = flight
         self.loads += 1
         flight.task = self._tasks.create_task(self._fly(key, flight), name=f"load {self.name}")

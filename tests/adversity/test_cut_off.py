@@ -27,6 +27,7 @@ from tests.support.places import (
     value,
 )
 from tests.support.proxy import Proxy
+from tiergate.errors import TiergateError
 from tiergate.events import ConnectionClosed, LoopFailed
 from tiergate.tenant import Tier
 
@@ -109,6 +110,40 @@ async def test_whatever_was_heard_of_an_answer_the_next_request_meets_nothing_of
             count = f"SELECT count(*) FROM notes WHERE id IN ({number}, -{number})"
             assert await value(pools, by_proxy, count) in {"0", "2"}
             assert len(await sessions(admin, victim.place.login)) == 1
+
+
+def frames(said: bytes) -> list[int]:
+    """Where each message's letter and the low bytes of its length stand in what a server said."""
+    found: list[int] = []
+    at = 0
+    while at < len(said):
+        found += (at, at + 3, at + 4)
+        at += 1 + int.from_bytes(said[at + 1 : at + 5], "big")
+    return found
+
+
+async def test_an_answer_whose_frame_is_corrupt_is_handed_to_nobody(
+    pools: Switchboard, places: Places, heard: Heard
+) -> None:
+    """What is within a value nobody can tell but TLS; letters and lengths must not lead to other rows."""
+    acme = await places.create(Tier.PREMIUM)
+    query = "SELECT n, repeat('x', 20) FROM generate_series(1, 3) AS n"
+    async with open_way(acme) as (proxy, by_proxy):
+        right = (await run(pools, by_proxy, query))[0].rows
+        proxy.records = True
+        await run(pools, by_proxy, query)
+        proxy.records = False
+        for at in frames(bytes(proxy.said)):
+            proxy.corrupt(at, bits=0x01)
+            try:
+                [got] = await run(pools, by_proxy, query, within_s=0.4)
+            except TiergateError:
+                pass
+            else:
+                assert got.rows == right, at
+            proxy.calm()
+
+            assert (await run(pools, by_proxy, query))[0].rows == right
 
 
 async def test_a_cancel_that_arrives_late_meets_nobody(

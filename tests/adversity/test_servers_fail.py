@@ -29,6 +29,8 @@ SETTINGS = {
     "gateway.request_timeout_s": REQUEST_S,
     "gateway.body_timeout_s": REQUEST_S,
     "registry.timeout_s": 1,
+    "registry.ttl_s": 1,
+    "registry.negative_ttl_s": 1,
     "pools.server_connect_timeout": 1,
     "pools.max_db_connections": 8,
     **{f"pools.tiers.{tier}.statement_timeout_s": 2 for tier in Tier},
@@ -238,4 +240,24 @@ async def test_a_stalled_cluster_does_not_take_the_gateways_room(field: Field) -
     refused = [each for each in sick.since(began) if each.code == "share-full"]
     assert quantile_s(refused, 0.5) < 0.2
     assert codes(well.since(began, began + 2)).keys() == {"ok"}
+    await field.comes_to_rest()
+
+
+@pytest.mark.parametrize("kind", ["stalled", "killed"])
+async def test_known_tenants_do_not_notice_that_the_registry_fails(field: Field, kind: str) -> None:
+    """For longer than what it said stays fresh; stalled, it held everybody up for two timeouts."""
+    async with load_on(field, SICK) as load:
+        await wait_until(partial(is_steady, load), what="a steady load")
+        if kind == "stalled":
+            with stalled(field.registry):
+                await asyncio.sleep(3)
+        else:
+            kill_9(field.registry)
+            await asyncio.sleep(3)
+            await field.registry.start(field.registry.port)
+        await asyncio.sleep(1)
+    await field.gateway.listens()
+
+    assert load.failed() == []
+    assert longest_s(load.asked) < 1.0
     await field.comes_to_rest()

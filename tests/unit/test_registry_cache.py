@@ -249,6 +249,36 @@ async def test_clear_forgets_the_last_known_answers_too(bench: Bench) -> None:
     assert len(bench.cache) == 0
 
 
+async def test_while_the_registry_stalls_nobody_with_a_last_known_answer_waits_for_long(bench: Bench) -> None:
+    """Each waited for two loads, of a key and of a placement, until both were given up."""
+    bench.source.answers["acme"] = 1
+    await bench.cache.get("acme", soon())
+    bench.clock.at_s += 61
+    bench.source.gate.clear()
+    began = asyncio.get_running_loop().time()
+
+    assert await asyncio.gather(*(bench.cache.get("acme", soon()) for _ in range(3))) == [1, 1, 1]
+    assert asyncio.get_running_loop().time() - began < 2
+    assert bench.source.asked == ["acme", "acme"]
+    bench.source.gate.set()
+
+
+async def test_what_is_refuted_while_the_registry_stalls_is_not_given(bench: Bench) -> None:
+    bench.source.answers["acme"] = 1
+    await bench.cache.get("acme", soon())
+    bench.clock.at_s += 61
+    bench.source.gate.clear()
+    bench.source.arrived.clear()
+    asking = asyncio.create_task(bench.cache.get("acme", soon()))
+    await bench.source.wait_asked()
+    bench.cache.invalidate("acme")
+    await asyncio.sleep(0.4)  # longer than there is patience
+    bench.source.answers["acme"] = 2
+    bench.source.gate.set()
+
+    assert await asking == 2
+
+
 async def test_while_the_registry_is_down_nobody_with_a_last_known_answer_waits_for_it(bench: Bench) -> None:
     bench.source.answers["acme"] = 1
     await bench.cache.get("acme", soon())
