@@ -33,10 +33,12 @@ from registry.feed import Feed
 from registry.migrations import migrate
 from registry.store import Store, open_store
 from registry.vault import Vault
+from registry.warmth import Warmth
 from router.admission import Admission
 from router.app import build_app
 from router.replicas import Replicas
 from router.sql import SqlDoor
+from tiergate.background import running
 from tiergate.deadline import Deadline
 from tiergate.events import Event
 from tiergate.guarding import guard_of
@@ -66,6 +68,7 @@ class Gateway:
     directory: Directory
     keys: Keys
     feed: Feed
+    warmth: Warmth
     switchboard: Switchboard
     orders: Orders
     admission: Admission
@@ -165,9 +168,10 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
             open_switchboard(pool_limits(settings), emit, drain_timeout_s=_CLOSE_S)
         )
         orders = Orders(store, process, switchboard, emit=emit)
+        warmth = Warmth(store, switchboard, emit=emit)
         feed = Feed(
             settings.registry.url, directory, keys,
-            emit=emit, on_order=orders.wake, timeout_s=settings.registry.timeout_s,
+            emit=emit, on_order=orders.wake, on_tenant=warmth.wake, timeout_s=settings.registry.timeout_s,
         )  # fmt: skip
         admission = Admission(settings.gateway.max_inflight, rates(settings))
         metrics = Metrics(
@@ -191,7 +195,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
             full_sql=lambda: provisioner.full_sql, guard=lambda: door.guard,
         )  # fmt: skip
         gateway = Gateway(
-            settings, store, directory, keys, feed, switchboard, orders, admission,
+            settings, store, directory, keys, feed, warmth, switchboard, orders, admission,
             door, operations, verification, metrics, log, reread,
         )  # fmt: skip
         await stack.enter_async_context(_background(gateway))
@@ -208,18 +212,12 @@ async def _background(gateway: Gateway) -> AsyncIterator[None]:
             gateway.log.flush()
             await asyncio.sleep(_REFRESH_S)
 
-    async with asyncio.TaskGroup() as tasks:
-        running = [
-            tasks.create_task(gateway.feed.run(), name="registry feed"),
-            tasks.create_task(gateway.keys.run(), name="keys in use"),
-            tasks.create_task(gateway.orders.run(), name="orders"),
-            tasks.create_task(refresh(), name="refresh metrics"),
-        ]
-        try:
-            yield
-        finally:
-            for task in running:
-                task.cancel()
+    loops = {
+        "registry feed": gateway.feed.run(), "keys in use": gateway.keys.run(),
+        "orders": gateway.orders.run(), "warm tenants": gateway.warmth.run(), "refresh metrics": refresh(),
+    }  # fmt: skip
+    async with running(loops):
+        yield
 
 
 async def serve(

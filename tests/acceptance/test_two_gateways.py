@@ -159,6 +159,22 @@ async def test_a_tenants_own_rate_holds_on_the_other_gateway_at_once_and_so_does
     hold(served_s, "limited no more")
 
 
+async def test_a_tenant_that_is_marked_warm_is_connected_to_by_every_gateway(
+    pair: Pair, clusters: ThreeClusters
+) -> None:
+    made = (await pair.tell("POST", "/tenants", {"name": "warmed", "tier": Tier.PREMIUM})).json()
+    opened = f"SELECT pid FROM pg_stat_activity WHERE usename = '{made['place']}'"
+    before = await run_sql(clusters.premium.conninfo(), opened)
+    await pair.tell("PATCH", "/tenants/warmed", {"warm": True})
+
+    async def is_warm() -> bool:
+        return len(await run_sql(clusters.premium.conninfo(), opened)) == 2
+
+    await wait_until(is_warm, within_s=10, what="a connection from each gateway")
+
+    assert before == []
+
+
 async def test_a_tenant_that_is_new_is_served_by_the_other_gateway(pair: Pair) -> None:
     took_s = []
     for number in range(TRIES):
