@@ -12,6 +12,9 @@ from typing import Protocol, TypeVar
 
 from pools.errors import (
     DeadlineExceeded,
+    Drained,
+    Killed,
+    Paused,
     ResponseTooLarge,
     StatementCostly,
     StatementFailed,
@@ -31,7 +34,10 @@ T = TypeVar("T")
 _HEADER = b"tiergate-max-staleness"
 _SECONDS = re.compile(rb"[0-9]{1,6}(?:\.[0-9]{1,6})?")
 # What the cluster itself would do no better, or has no time left for.
-_FINAL = (DeadlineExceeded, ResponseTooLarge, StatementCostly, StatementRefused, StatementTooLong)
+_FINAL = (
+    DeadlineExceeded, Drained, Killed, Paused, ResponseTooLarge,
+    StatementCostly, StatementRefused, StatementTooLong,
+)  # fmt: skip
 _CANCELED = "57014"
 
 

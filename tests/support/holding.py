@@ -41,12 +41,12 @@ class Held:
 
 
 @asynccontextmanager
-async def held(clusters: ThreeClusters) -> AsyncIterator[Held]:
-    """The table that `HELD` reads on the standard tier, locked."""
+async def held(clusters: ThreeClusters, mode: str = "ACCESS EXCLUSIVE") -> AsyncIterator[Held]:
+    """The table that `HELD` reads on the standard tier, locked; a weaker *mode* may let readers through."""
     conninfo = clusters.standard.conninfo()
     async with (
         await psycopg.AsyncConnection.connect(conninfo) as holder,
         await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as observer,
     ):
-        await holder.execute("LOCK TABLE app.tasks IN ACCESS EXCLUSIVE MODE")
+        await holder.execute(f"LOCK TABLE app.tasks IN {mode} MODE".encode())
         yield Held(holder, observer)
