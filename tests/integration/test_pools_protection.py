@@ -29,6 +29,11 @@ MISTAKES = {
     "ALTER POLICY tiergate_tenant ON app.notes USING (tenant_id = tenant_id)": MEND,
     "ALTER POLICY tiergate_tenant ON app.notes WITH CHECK (true)": MEND,
     "ALTER POLICY tiergate_tenant ON app.notes TO tiergate_owner": MEND,
+    "ALTER POLICY tiergate_tenant ON app.notes USING (body = (SELECT tiergate.tenant()))": MEND,
+    "ALTER POLICY tiergate_tenant ON app.notes USING (tenant_id <> (SELECT tiergate.tenant()))": MEND,
+    "ALTER POLICY tiergate_tenant ON app.notes USING (tenant_id = (SELECT tiergate.tenant()) OR true)": MEND,
+    "ALTER POLICY tiergate_tenant ON app.notes USING (tenant_id = (SELECT tiergate.tenant() WHERE false))":
+        MEND,
     "ALTER TABLE app.notes DISABLE ROW LEVEL SECURITY": MEND,
     "ALTER TABLE app.notes NO FORCE ROW LEVEL SECURITY": MEND,
     "ALTER ROLE tiergate_app BYPASSRLS": "ALTER ROLE tiergate_app NOBYPASSRLS",
@@ -105,6 +110,15 @@ async def test_what_opens_nothing_is_left_alone(places: Places, pools: Switchboa
         assert await _is_served(pools, places)
     finally:
         await _as_admin(places, HARMLESS[change])
+
+
+async def test_a_table_that_somebody_has_locked_keeps_no_connection_from_opening(
+    places: Places, pools: Switchboard
+) -> None:
+    async with open_admin(places.admin(places.shared)) as admin, admin.transaction():
+        await admin.execute("LOCK TABLE app.notes IN ACCESS EXCLUSIVE MODE")
+
+        assert await value(pools, await places.create(Tier.STANDARD), "SELECT count(*) FROM replies") == "0"
 
 
 async def test_a_pool_at_work_notices_and_every_open_connection_ends(
