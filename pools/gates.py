@@ -18,7 +18,7 @@ from registry.orders import Kind, Scope, Verb
 from registry.placement import Place, PlaceId, Placement
 from tiergate.deadline import Deadline
 from tiergate.events import Emit, GatesSet
-from tiergate.tenant import TenantId
+from tiergate.tenant import TenantId, Tier
 
 K = TypeVar("K", TenantId, PlaceId)
 
@@ -50,6 +50,9 @@ class Gates:
         self.any_closed = False
         self._emit = emit
         self._closures: dict[Scope, Closure] = {}
+        self._tenants: dict[str, Closure] = {}
+        self._places: dict[str, Closure] = {}
+        self._clusters: dict[str, Closure] = {}
         self._holds_all = False
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
@@ -66,12 +69,21 @@ class Gates:
         self._settle(self._closures, holds_all=True)
 
     def is_closed(self, placement: Placement) -> bool:
-        """Whether *placement*'s requests may not go on."""
-        return self._closing(placement) is not None
+        """Whether *placement*'s requests may not go on; cheap, for it is asked for each of everybody's."""
+        place = placement.place
+        return (
+            placement.tenant in self._tenants
+            or place.id in self._places
+            or place.primary in self._clusters
+            or self._holds_all
+        )
 
-    def is_drained(self, place: Place) -> bool:
-        """Whether no connection to *place* shall be opened ahead of need."""
-        return any(scope.has(place) and each.verb is Verb.DRAIN for scope, each in self._closures.items())
+    def is_drained(self, placement: Placement) -> bool:
+        """Whether no connection to *placement*'s place may stay; one tenant's drain leaves what it shares."""
+        found = self._around(placement.place)
+        if placement.tier is not Tier.STANDARD:
+            found.append(self._tenants.get(placement.tenant))
+        return any(each is not None and each.verb is Verb.DRAIN for each in found)
 
     async def refuse_or_wait(self, placement: Placement, limits: PoolLimits, deadline: Deadline) -> None:
         """Return once *placement*'s requests may go on.
@@ -107,30 +119,32 @@ class Gates:
             _less(self._of_place, place)
 
     def _must_wait(self, placement: Placement) -> bool:
+        if not self.is_closed(placement):
+            return False
         closing = self._closing(placement)
         if closing is not None and closing.verb is Verb.DRAIN:
             raise Drained(closing.until - self._loop.time())
-        return closing is not None
+        return True
 
     def _closing(self, placement: Placement) -> Closure | None:
         """What keeps *placement*'s requests out; a drain before a pause."""
-        if not self.any_closed:
-            return None
-        place = placement.place
-        scopes = (
-            Scope(Kind.TENANT, placement.tenant),
-            Scope(Kind.POOL, place.id),
-            Scope(Kind.CLUSTER, place.cluster),
-        )
-        found = [closure for scope in scopes if (closure := self._closures.get(scope)) is not None]
+        found = [self._tenants.get(placement.tenant), *self._around(placement.place)]
         if self._holds_all:
             found.append(_UNSURE)
-        return min(found, key=lambda closure: closure.verb is not Verb.DRAIN, default=None)
+        closed = [each for each in found if each is not None]
+        return min(closed, key=lambda closure: closure.verb is not Verb.DRAIN, default=None)
+
+    def _around(self, place: Place) -> list[Closure | None]:
+        return [self._places.get(place.id), self._clusters.get(place.primary)]
+
+    def _of(self, kind: Kind) -> dict[str, Closure]:
+        return {scope.name: closure for scope, closure in self._closures.items() if scope.kind is kind}
 
     def _settle(self, closures: Mapping[Scope, Closure], *, holds_all: bool) -> None:
         """Go on with these, but for those that are over, and tell whom it may concern."""
         before, now = self._counts(), self._loop.time()
         self._closures = {scope: closure for scope, closure in closures.items() if closure.until > now}
+        self._tenants, self._places, self._clusters = map(self._of, (Kind.TENANT, Kind.POOL, Kind.CLUSTER))
         self._holds_all = holds_all
         self.any_closed = holds_all or bool(self._closures)
         if self._timer is not None:

@@ -85,12 +85,14 @@ class Switchboard:
     def keep_warm(self, placements: Sequence[Placement]) -> int:
         """Keep max(1, min_pool_size) connections open to each of these places, and to no others, unless used.
 
+        None to a drained place: it is kept warm when it is next asked for after the drain.
         Their pools are never closed for another's sake. A place that is known already is not dialled by
         what is said of it here, which may be older.
 
         Returns:
             How many are kept; as many as max_pools allows.
         """
+        placements = [each for each in placements if not self.gates.is_drained(each)]
         self._warm = {_key(placement.place) for placement in placements}
         with suppress(PoolsExhausted):
             for placement in placements:

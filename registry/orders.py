@@ -43,7 +43,7 @@ class Scope:
     """Whose requests and connections are meant.
 
     Attributes:
-        name: A tenant's or cluster's name, or a place's id.
+        name: A tenant's or cluster's name, or a place's id; a cluster's replicas are meant with it.
     """
 
     kind: Kind
@@ -64,7 +64,7 @@ class Scope:
             case Kind.POOL:
                 return place.id == self.name
             case Kind.CLUSTER:
-                return place.cluster == self.name
+                return place.primary == self.name
             case _:
                 assert_never(self.kind)
 

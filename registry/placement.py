@@ -66,6 +66,11 @@ class Place:
     replicas: tuple[Replica, ...] = ()
     replica: str | None = None
 
+    @property
+    def primary(self) -> str:
+        """Name of the cluster, of a replica as well."""
+        return self.cluster if self.replica is None else self.cluster.removesuffix(f"/{self.replica}")
+
     def at(self, replica: Replica) -> "Place":
         """The same place, as it is read at *replica*; directly, whatever is in front of the cluster."""
         return replace(

@@ -16,7 +16,7 @@ from pools.switchboard import Switchboard
 from registry.errors import RegistryUnavailable
 from registry.migrations import migrate
 from registry.orders import Answer, Holdings, Kind, Process, Scope, Verb
-from registry.placement import Placement
+from registry.placement import Placement, Replica
 from registry.store import Store, open_store
 from registry.vault import Vault
 from tests.support.places import (
@@ -32,6 +32,7 @@ from tests.support.places import (
     value,
 )
 from tests.support.postgres import url_of
+from tests.support.standby import open_standby
 from tiergate.deadline import Deadline
 from tiergate.embedded import Cluster
 from tiergate.events import ConnectionOpened, GatesSet, OrderDone
@@ -116,6 +117,10 @@ async def at_work(gateway: Gateway, placement: Placement) -> AsyncIterator[Lease
 
 def of(placement: Placement) -> Scope:
     return Scope(Kind.TENANT, placement.tenant)
+
+
+def cluster_of(placement: Placement) -> Scope:
+    return Scope(Kind.CLUSTER, placement.place.cluster)
 
 
 def pool_of(placement: Placement) -> Scope:
@@ -248,6 +253,29 @@ async def test_a_pause_of_more_than_one_tenant_holds_all_of_them_and_nobody_else
         assert await value(gateway.switchboard, elsewhere, "SELECT 1") == "1"
 
 
+async def test_what_is_ordered_of_a_cluster_holds_at_its_replicas_too(
+    store: Store, acme: Placement, postgres: Cluster
+) -> None:
+    async with open_standby(postgres) as standby, open_gateway(store) as gateway:
+        there = replace(acme, place=acme.place.at(Replica("r1", standby.address)))
+        old = await value(gateway.switchboard, there, PID)
+        await gateway.told(Verb.RECONNECT, cluster_of(acme))
+        assert await value(gateway.switchboard, there, PID) != old
+        async with at_work(gateway, there) as lease:
+            await gateway.told(Verb.KILL, cluster_of(acme))
+            assert lease._wire is not None
+            assert lease._wire.broken
+        await value(gateway.switchboard, there, PID)
+        await gateway.told(Verb.PAUSE, cluster_of(acme))
+        with pytest.raises(DeadlineExceeded):
+            await run(gateway.switchboard, there, PID, within_s=0.2)
+        await gateway.told(Verb.DRAIN, cluster_of(acme))
+        with pytest.raises(Drained):
+            await value(gateway.switchboard, there, PID)
+        await gateway.done()
+        assert [budget.used for budget in gateway.switchboard.snapshot().budgets] == [0]
+
+
 async def test_a_paused_tenant_adds_nothing_to_anothers_wait(store: Store, places: Places) -> None:
     one, two = [await places.create(Tier.STANDARD) for _ in range(2)]
     async with open_gateway(store, default_pool_size=1) as gateway, asyncio.TaskGroup() as tasks:
@@ -278,6 +306,24 @@ async def test_a_drained_place_refuses_at_once_and_is_done_when_its_connections_
 
     assert 10 < refused.value.wait_s <= 20
     assert (at_first.done, in_the_end.done, in_the_end.connections) == (False, True, 0)
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_a_drained_place_is_not_kept_warm_until_the_drain_is_over(
+    store: Store, acme: Placement, kind: Kind
+) -> None:
+    scope = {Kind.TENANT: of(acme), Kind.POOL: pool_of(acme), Kind.CLUSTER: cluster_of(acme)}[kind]
+    async with open_gateway(store) as gateway:
+        assert gateway.switchboard.keep_warm([acme]) == 1
+        await gateway.heard.wait_for(ConnectionOpened)
+        await gateway.told(Verb.DRAIN, scope, own=acme if kind is Kind.TENANT else None)
+
+        assert gateway.switchboard.keep_warm([acme]) == 0
+        done = await gateway.done()
+        assert (done.connections, len(gateway.heard.of(ConnectionOpened))) == (0, 1)
+        await gateway.told(Verb.RESUME, scope)
+        assert gateway.switchboard.keep_warm([acme]) == 1
+        await gateway.heard.wait_for(ConnectionOpened, times=2)
 
 
 async def test_who_waits_in_a_pause_is_refused_when_it_becomes_a_drain(store: Store, acme: Placement) -> None:

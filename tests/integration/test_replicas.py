@@ -240,6 +240,20 @@ async def test_a_tenant_that_is_suspended_is_not_read_where_that_is_not_known_ye
             await operations.resume(name, actor="test", deadline=Deadline.after(20))
 
 
+async def test_a_cluster_that_is_drained_is_not_read_at_its_replica(pair: Pair) -> None:
+    await pair.comes_from(AT_REPLICA)
+    order = {"cluster": pair.tier, "wait_s": 20}
+    told = await pair.gateway.ask_admin("POST", "/orders", {"verb": "drain", **order})
+    try:
+        refused = await pair.read()
+    finally:
+        await pair.gateway.ask_admin("POST", "/orders", {"verb": "resume", **order})
+
+    assert told.json()["done"]
+    assert (refused.status_code, refused.headers["tiergate-error"]) == (503, "drained")
+    await pair.comes_from(AT_REPLICA)
+
+
 async def test_metrics_say_where_reads_went_and_how_old_the_replica_is(pair: Pair) -> None:
     await pair.comes_from(AT_REPLICA)
     await pair.read(staleness="0")
