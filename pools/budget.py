@@ -67,6 +67,10 @@ class Budget:
         self._hungry[asker] = None
         self.press()
 
+    def awaits(self, asker: Asker) -> bool:
+        """Whether *asker* stands in the line."""
+        return asker in self._hungry
+
     def unwant(self, asker: Asker) -> None:
         """Take *asker* out of the line."""
         self._hungry.pop(asker, None)
@@ -90,7 +94,12 @@ class Budget:
     @property
     def is_wanted(self) -> bool:
         """Whether somebody waits for a permit, or the limit for one, that is not on its way back already."""
-        return len(self._hungry) > self._coming or self.used - self.ending > self.limit
+        return self.is_exceeded or (bool(self._hungry) and len(self._hungry) > self._coming)
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether the limit was lowered, and more are open that do not end already."""
+        return self.used - self.ending > self.limit
 
     @property
     def _coming(self) -> int:

@@ -58,6 +58,10 @@ class Opening:
             raise DatabaseUnavailable(
                 place.cluster, first_line(told), is_of_server=is_of_server(told)
             ) from exc
+        except DatabaseUnavailable:
+            raise
+        except Exception as exc:  # whatever it is, who waits must hear of it, and the next dial keep apart
+            raise DatabaseUnavailable(place.cluster, f"{type(exc).__name__}: {exc}") from exc
         wire.opened_at = loop.time()
         wire.dial_s = wire.opened_at - began
         wire.expires_at = wire.opened_at + limits.server_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - jitter

@@ -105,6 +105,7 @@ class Pool(Counts):
             raise
         finally:
             self.sizes.end(waiter)
+            self._want_no_more()
 
     def _despair(self) -> DatabaseUnavailable | None:
         """Why nobody should wait here; None when a connection may come."""
@@ -114,7 +115,6 @@ class Pool(Counts):
         """Undo a wait that was given up."""
         if (wire := self._queue.leave(waiter, tenant)) is not None:
             self.give_back(wire, tenant)
-        self._want_no_more()
 
     def give_back(self, wire: Wire, tenant: TenantId) -> None:
         """Take *tenant*'s connection back, once nothing of the transaction is left on it."""
@@ -134,25 +134,31 @@ class Pool(Counts):
 
     def _take_in(self, wire: Wire, now: float) -> None:
         """Put a connection that is nobody's: to the next waiter, to rest, or to its end."""
+        size = self.size
         if wire.broken:
             self._close(wire, "broken")
         elif now > wire.expires_at:
             self._close(wire, "server_lifetime")
         elif wire.opened_at < self._since:
             self._close(wire, "reconnect")
-        elif (
-            not self._budget.is_owed(self, self.permits + 1, now - wire.opened_at)
-            and self._queue.serve(wire)
-        ):  # fmt: skip
+        elif size >= self.sizes.limit:
+            self._close(wire, "pool shrunk")
+        elif self._budget.is_exceeded:
+            self._close(wire, "evicted")
+        elif self._queue and not self._owes(wire, now) and self._queue.serve(wire):
             self.active += 1
             self._want_no_more()
         elif self.retired:
             self._close(wire, "retired")
-        elif self.size >= self.limits.default_pool_size:
+        elif size >= self.limits.default_pool_size:
             self._close(wire, "pool shrunk")
         else:
             self.resting.add(wire, now)
             self._budget.press()
+
+    def _owes(self, wire: Wire, now: float) -> bool:
+        """Whether *wire* is to give way, though somebody waits for it."""
+        return self._budget.is_owed(self, self.permits + 1, now - wire.opened_at)
 
     async def _first(self, wire: Wire, tenant: TenantId, work: Work) -> None:
         """Look after a wire before it comes back, off the request's path."""
@@ -171,17 +177,20 @@ class Pool(Counts):
             self.active += 1
 
     def _want_no_more(self) -> None:
-        """Leave the line for a permit, if no waiter could use a connection now."""
-        if not self._queue.servable(1) and self.size >= self.least:
+        """Leave the line for a permit that is not needed: another's wire would give way for nothing."""
+        if self._budget.awaits(self) and not self._is_short:
             self._budget.unwant(self)
 
     # -- growing and shrinking
 
     def grow(self) -> None:
         """Dial for those who wait, as far as the pool's size, the cluster's budget and its server allow."""
-        while self._is_short and (dial := self._dialling.begin()) is not None:
+        while self._is_short:
+            if (dial := self._dialling.begin()) is None:
+                return
             self.opening += 1
             self._start(self._open(dial), f"dial {self.place.cluster}")
+        self._budget.unwant(self)
 
     @property
     def _is_short(self) -> bool:
@@ -251,6 +260,7 @@ class Pool(Counts):
         """Serve nobody new; what is lent ends when it comes back."""
         self.retired = True
         self.resting.close_all("retired")
+        self._want_no_more()
 
     def reconnect(self) -> None:
         """Replace what is open: what rests at once, what is lent when it comes back."""

@@ -29,6 +29,11 @@ class Sizes:
         """Connections at most: default_pool_size, and the reserve while somebody has waited too long."""
         return self.limits.default_pool_size + (self.limits.reserve_pool_size if self._overdue else 0)
 
+    @property
+    def limit(self) -> int:
+        """Connections beyond which even those that are waited for are closed: the limits were lowered."""
+        return self.limits.default_pool_size + self.limits.reserve_pool_size
+
     def minimum(self, now: float, last_used: float) -> int:
         """Connections that the pool should keep; none once it rests for server_idle_timeout, unless warm."""
         limits = self.limits

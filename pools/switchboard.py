@@ -94,12 +94,12 @@ class Switchboard:
         """
         placements = [each for each in placements if not self.gates.is_drained(each)]
         self._warm = {_key(placement.place) for placement in placements}
+        for key, pool in self._pools.items():  # first: it decides which of them give way to the others
+            pool.sizes.is_warm = key in self._warm
         with suppress(PoolsExhausted):
             for placement in placements:
                 if _key(placement.place) not in self._pools:
                     self.pool(placement)
-        for key, pool in self._pools.items():
-            pool.sizes.is_warm = key in self._warm
         for cluster in self._clusters.values():
             self._promise(cluster)
         for pool in list(self._pools.values()):

@@ -26,7 +26,7 @@ from tests.support.places import (
 )
 from tiergate.deadline import Deadline
 from tiergate.embedded import Cluster
-from tiergate.events import ConnectionClosed, DialFailed
+from tiergate.events import ConnectionClosed, DialFailed, LoopFailed
 from tiergate.tenant import Tier
 
 ONE = replace(POOL, default_pool_size=1)
@@ -164,6 +164,17 @@ async def test_a_wrong_password_is_told_as_unavailable_and_says_so_only_in_the_l
 
     assert acme.place.login not in str(refused.value)
     assert "password authentication failed" in heard.of(DialFailed)[0].error
+
+
+async def test_a_dial_that_fails_in_an_unknown_way_is_told_and_not_repeated_at_once(acme: Placement) -> None:
+    heard = Heard()
+    odd = replace(acme, place=replace(acme.place, conninfo="host=a..b"))  # no name at all, says Python
+    async with open_pools(heard=heard) as switchboard:
+        with pytest.raises(DatabaseUnavailable):
+            await run(switchboard, odd, "SELECT 1", within_s=5)
+
+    assert "UnicodeError" in heard.of(DialFailed)[0].error
+    assert heard.of(LoopFailed) == []
 
 
 async def test_what_rests_too_long_is_closed(acme: Placement) -> None:

@@ -125,6 +125,13 @@ async def test_a_warm_place_is_connected_before_anybody_asks_and_stays(two: list
         assert heard.of(PoolClosed)[-1].reason in {"idle", "evicted"}
 
 
+async def test_places_that_are_warm_no_more_make_room_for_those_that_are(two: list[Placement]) -> None:
+    async with open_pools(pool_limits(pools=1)) as switchboard:
+        for warm in two:
+            assert switchboard.keep_warm([warm]) == 1
+            await until_idle(switchboard, warm, 1)
+
+
 async def test_two_pools_in_turn_do_not_dial_for_every_request(two: list[Placement]) -> None:
     heard, loop = Heard(), asyncio.get_running_loop()
 

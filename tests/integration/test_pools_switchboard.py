@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
 from psycopg import sql
 
+from pools.bounds import SwitchboardLimits
 from pools.errors import PoolExhausted, PoolsExhausted
 from registry.placement import Placement
 from tests.support.places import (
@@ -245,6 +247,26 @@ async def test_a_smaller_budget_holds_as_soon_as_what_works_has_come_back(
         assert switchboard.snapshot().budgets[0].used == 1
         await run(switchboard, three[2], "SELECT 1")
         assert switchboard.snapshot().budgets[0].used <= 1
+
+
+@pytest.mark.parametrize(
+    "lowered",
+    [pool_limits(budget=1), pool_limits(replace(POOL, default_pool_size=1))],
+    ids=["budget", "pool"],
+)
+async def test_a_lower_limit_holds_also_while_others_wait(
+    three: list[Placement], lowered: SwitchboardLimits
+) -> None:
+    async with open_pools(pool_limits(budget=3)) as switchboard, AsyncExitStack() as lent:
+        for _ in range(3):
+            await lent.enter_async_context(switchboard.lease(three[0], soon()))
+        pool = switchboard.pool(three[0])
+        crowd = [asyncio.create_task(value(switchboard, three[0], "SELECT 1")) for _ in range(9)]
+        await until(lambda: holds(pool.waiting >= len(crowd) - 1))
+        switchboard.resize(lowered)
+        await lent.aclose()
+        assert pool.size == 1
+        await asyncio.gather(*crowd)
 
 
 async def test_a_drain_finishes_what_runs_and_what_waits_and_the_server_confirms(

@@ -25,7 +25,7 @@ from pools.wire import Wire
 from registry.placement import Place, PlaceId, Placement, TenantLimits, TenantState
 from tests.support.places import POOL, Heard, pool_limits
 from tiergate.deadline import Deadline
-from tiergate.events import LoopFailed
+from tiergate.events import LoopFailed, ServerLost
 from tiergate.tenant import TenantId, Tier
 
 PLACES = tuple(
@@ -345,6 +345,21 @@ class Machine(RuleBasedStateMachine):
                 for pool in self.switchboard.pools():
                     if not pool._dialling._backoff.is_on and pool.size < pool.sizes.most:
                         assert pool.opening >= pool._queue.servable(pool.sizes.most)
+
+    @invariant()
+    def who_stands_in_line_for_a_permit_needs_one(self) -> None:
+        """Else another pool's connection gives way for nothing."""
+        if self.heard.of(ServerLost):
+            return  # who would have looked for the server leaves the line at the next tidying
+        for cluster in self.switchboard._clusters.values():
+            for pool in cast("list[Pool]", list(cluster.budget._hungry)):
+                is_kept = pool.limits.min_pool_size or pool.sizes.is_warm  # whether it is, time may change
+                assert pool._is_short or is_kept
+
+    @invariant()
+    def no_more_are_lent_than_ever_allowed(self) -> None:
+        for pool in self.switchboard.pools():
+            assert pool.idle <= pool.limits.default_pool_size
 
     @invariant()
     def no_unexpected_end(self) -> None:
