@@ -68,6 +68,18 @@ class Pool(Counts):
         self.active += 1
         return wire
 
+    def admit(self, tenant: TenantId, own: TenantLimits) -> None:
+        """Let *tenant* wait here, if that is to any purpose; nobody need who finds a connection at rest.
+
+        Raises:
+            QueueFull: As many wait as may, of all or of this tenant, besides those that a dial may serve.
+            DatabaseUnavailable: The server lets nobody in, or not us, or tenants are not kept apart there.
+        """
+        if (refusal := self._despair()) is not None:
+            raise refusal.again()
+        room = max(0, self.sizes.most - self.active)
+        self._queue.admit(self.place.id, tenant, self.limits, own, room=room)
+
     async def lend(self, tenant: TenantId, own: TenantLimits, deadline: Deadline) -> Wire:
         """A connection, waited for in turn with the pool's other tenants.
 
@@ -75,17 +87,14 @@ class Pool(Counts):
             own: What *tenant* may use instead of what everybody may.
 
         Raises:
-            QueueFull: As many wait as may, of all or of this tenant, besides those that a dial may serve.
+            QueueFull, DatabaseUnavailable: As `admit`.
             PoolExhausted: None came free within query_wait_timeout.
             DeadlineExceeded: The request's own time ended first.
-            DatabaseUnavailable: The server lets nobody in, or not us, or tenants are not kept apart there.
         """
         if (wire := self.lend_now(tenant, own)) is not None:
             return wire
-        if (refusal := self._despair()) is not None:
-            raise refusal.again()
-        now, room = self._loop.time(), max(0, self.sizes.most - self.active)
-        self._queue.admit(self.place.id, tenant, self.limits, own, room=room)
+        self.admit(tenant, own)
+        now = self._loop.time()
         waiter = self._queue.join(tenant, own)
         self.sizes.wait(waiter, self.grow)
         self.grow()

@@ -109,6 +109,12 @@ class Switchboard:
     def _promise(self, cluster: Cluster) -> None:
         cluster.promises.make(cluster.budget.limit, (pool.wish for pool in self._of(cluster.name)))
 
+    def admit(self, placement: Placement) -> None:
+        """Refuse what `Pool.admit` will refuse, before more is done for it; raises the same."""
+        pool = self._pools.get(_key(placement.place))
+        if pool is not None and not pool.resting and pool.place is placement.place:
+            pool.admit(placement.tenant, placement.limits)
+
     def _make_room(self) -> None:
         if len(self._pools) < self._limits.max_pools:
             return

@@ -31,7 +31,7 @@ from tiergate.events import Emit, StaleRead
 
 T = TypeVar("T")
 
-_HEADER = b"tiergate-max-staleness"
+MAX_STALENESS = b"tiergate-max-staleness"
 _SECONDS = re.compile(rb"[0-9]{1,6}(?:\.[0-9]{1,6})?")
 # What the cluster itself would do no better, or has no time left for.
 _FINAL = (
@@ -47,7 +47,7 @@ def max_staleness_s(headers: Headers) -> float | None:
     Raises:
         BadHeader: It is no number of seconds.
     """
-    text = headers.get(_HEADER)
+    text = headers.get(MAX_STALENESS)
     if text is None:
         return None
     if not _SECONDS.fullmatch(text):

@@ -40,7 +40,7 @@ from router.errors import ReaderTooSlow
 from router.identify import Identifier
 from router.lines import Lines
 from router.problems import problem
-from router.replicas import Replicas
+from router.replicas import MAX_STALENESS, Replicas
 from router.turns import Turns
 from tiergate.deadline import Deadline
 from tiergate.events import Emit, StaleRouteRefused
@@ -165,6 +165,8 @@ class SqlDoor:
         admit(placement)
         self._admission.rates.take(placement, course.began)
         with self._admission.share(placement.tenant, placement.place.cluster):
+            if headers.get(MAX_STALENESS) is None:  # a replica may serve where the cluster cannot
+                self._switchboard.admit(placement)
             if not self._turns.take_now():
                 await self._turns.take(placement.tenant)
             attention.await_body(self.limits.body_timeout_s)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.gateways import TENANTS, Serving, Site, open_gateway, open_site
 from tests.support.holding import HELD, held
+from tests.support.http import head, open_line
 from tests.support.postgres import (
     ThreeClusters,
     open_database,
@@ -87,6 +88,30 @@ async def test_both_addresses_answer_and_metrics_speak_for_all_processes(site: S
 
             await wait_until(counted, within_s=5, what=f"8 requests counted on {tier}")
         assert len(serving.said("serving")) == processes
+
+
+async def test_who_would_find_the_queue_full_is_told_before_its_body_is_read(
+    site: Site, clusters: ThreeClusters
+) -> None:
+    limits = {"pools.tiers.standard.default_pool_size": 1, "pools.tiers.standard.max_waiting": 0}
+    async with (
+        open_gateway(site.folder, site.registry_url, limits) as serving,
+        held(clusters) as table,
+        asyncio.TaskGroup() as tasks,
+    ):
+        running = tasks.create_task(serving.sql(site.keys[ACME], HELD))
+
+        async def works() -> bool:
+            return await table.waiting() == 1
+
+        await wait_until(works, what="the one connection at work")
+        async with open_line(serving.url) as line:
+            await line.send(head(site.keys[ACME], "Content-Length: 100"))
+            refused = await line.answer(within_s=3)
+        await table.let_go()
+
+    assert (refused.status, refused.headers["tiergate-error"]) == (503, "queue-full")
+    assert running.result().status_code == 200
 
 
 async def test_processes_share_the_connections_to_a_cluster(site: Site, clusters: ThreeClusters) -> None:
