@@ -156,7 +156,9 @@ async def test_the_configuration_is_reread_on_demand(api: httpx.AsyncClient, sid
 
 
 async def test_the_pools_are_shown(api: httpx.AsyncClient) -> None:
-    assert (await api.get("/pools")).json()["budgets"] == [{"cluster": "standard-1", "max": 40, "used": 2}]
+    [budget] = (await api.get("/pools")).json()["budgets"]
+
+    assert budget == {"cluster": "standard-1", "max": 40, "used": 2, "opening": 0, "is_up": True}
 
 
 async def test_what_nobody_foresaw_shows_nothing_of_the_inside(world: World, side: Side) -> None:
