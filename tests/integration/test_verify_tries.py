@@ -257,7 +257,7 @@ async def test_what_a_killed_run_left_is_removed_by_the_next_and_nobody_elses(
     assert await ours(world) == []
     assert (await ready.get("/tenants/verify-0123456789abcdef-a")).status_code == 200
     await world.operations.delete_tenant(
-        TenantId("verify-0123456789abcdef-a"), actor="test", deadline=Deadline.after(30)
+        TenantId("verify-0123456789abcdef-a"), actor="test", deadline=Deadline.after(30), forgets=True
     )
 
 
