@@ -150,6 +150,8 @@ FAULTS: dict[str, Fault] = {
     "corrupts": again_and_again(Proxy.corrupt),
     "corrupts what is asked": again_and_again(lambda proxy: proxy.corrupt(answers=False)),
 }
+BRIEF = {"is cut again and again", "half-closes"}
+"""What may always happen between two requests, so that no tenant notices."""
 
 
 def load_on(field: Field, tier: Tier) -> AbstractAsyncContextManager[Load]:
@@ -180,7 +182,7 @@ async def test_a_failing_cluster_costs_its_own_tenants_a_bounded_time(field: Fie
     assert longest_s(sick.asked) < REQUEST_S + 0.5
     assert sick.failed(returned + RETURN_S) == []
     dials_per_s = field.proxy.dials_per_s(since=began)
-    assert sick.failed() or dials_per_s  # a wire may be cut between two requests, and nobody notices
+    assert sick.failed() or (kind in BRIEF and dials_per_s)
     assert dials_per_s <= DIALS_PER_S
     assert codes(well.asked).keys() == {"ok"}
     assert quantile_s(well.asked, 0.95) < 0.5
@@ -202,9 +204,10 @@ async def test_a_reset_behind_an_answer_is_heard_at_once(field: Field, heard: st
             field.proxy.pause_after(100)
         field.proxy.flow()
         await wait_until(lambda: field.proxy.round_trips > answered, what="the answer")
-        await asyncio.sleep(0.05)
+        if heard == "half":
+            await field.proxy.swallowed.wait()
         field.proxy.cut()
-        await asyncio.sleep(0.05)
+        await wait_until(lambda: not field.proxy.open, what="the reset")
     finally:
         field.proxy.flow()
         field.gateway.signal(signal.SIGCONT)

@@ -1,6 +1,5 @@
 """A cluster of several hosts is found at the one that will do, whatever the others do."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -24,7 +23,7 @@ from tests.support.places import (
 )
 from tests.support.standby import open_standby
 from tiergate.embedded import Cluster
-from tiergate.events import DialFailed
+from tiergate.events import ConnectionOpened, DialFailed
 from tiergate.tenant import Tier
 
 
@@ -47,17 +46,18 @@ async def test_a_host_that_is_silent_does_not_keep_from_the_next_one(places: Pla
     async with open_way(acme) as (proxy, _):
         proxy.blackhole()
         both = at(acme, proxy.port, port)
-        limits = pool_limits(replace(POOL, server_connect_timeout=2, server_lifetime=0.001))
-        async with open_pools(limits) as switchboard:
+        limits, heard = pool_limits(replace(POOL, server_connect_timeout=2)), Heard()
+        async with open_pools(limits, heard) as switchboard:
             began = time.monotonic()
             first = await value(switchboard, both, "SELECT 1")
             between = time.monotonic()
-            await asyncio.sleep(0.01)  # beyond server_lifetime, so that it dials again
+            switchboard.pool(both).reconnect()
             second = await value(switchboard, both, "SELECT 1")
             ended = time.monotonic()
         proxy.cut()
 
     assert (first, second) == ("1", "1")
+    assert (len(heard.of(ConnectionOpened)), proxy.accepted) == (2, 1)
     assert 1 <= between - began < 2
     assert ended - between < 0.9  # the one that answered last was asked first
 
