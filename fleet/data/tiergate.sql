@@ -58,6 +58,38 @@ CREATE TABLE IF NOT EXISTS tiergate.application (
 ALTER TABLE tiergate.application OWNER TO tiergate_context;
 REVOKE ALL ON tiergate.application FROM PUBLIC;
 
+-- Moves: who may bring a tenant's rows here, how far it is, and which rows have changed meanwhile where they
+-- are still served. Only superusers reach any of it; rows go when the move is over.
+CREATE TABLE IF NOT EXISTS tiergate.import_guard (
+    tenant_id text COLLATE "C" PRIMARY KEY,
+    place text NOT NULL,
+    move_id uuid NOT NULL,
+    attempt uuid NOT NULL
+);
+CREATE TABLE IF NOT EXISTS tiergate.import_progress (
+    move_id uuid,
+    table_name text,
+    last_key text[],
+    row_count bigint NOT NULL DEFAULT 0,
+    size_bytes bigint NOT NULL DEFAULT 0,
+    is_done boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (move_id, table_name)
+);
+CREATE TABLE IF NOT EXISTS tiergate.dirty (
+    move_id uuid NOT NULL,
+    table_name text NOT NULL,
+    key jsonb
+);
+CREATE INDEX IF NOT EXISTS dirty_of_move ON tiergate.dirty (move_id, table_name);
+ALTER TABLE tiergate.import_guard OWNER TO tiergate_context;
+ALTER TABLE tiergate.import_progress OWNER TO tiergate_context;
+ALTER TABLE tiergate.dirty OWNER TO tiergate_context;
+REVOKE ALL ON tiergate.import_guard, tiergate.import_progress, tiergate.dirty FROM PUBLIC;
+-- What a move puts behind tables for as long as it goes on; apart, since it comes and goes.
+CREATE SCHEMA IF NOT EXISTS tiergate_moves AUTHORIZATION tiergate_context;
+REVOKE ALL ON SCHEMA tiergate_moves FROM PUBLIC;
+
+
 
 -- The secret as a constant. IMMUTABLE is what makes it cheap, and is true since it never changes: a session reads it once,
 -- when it plans the expressions of enter() and tenant(), which saves the latter a query, half of its time.

@@ -1,0 +1,1 @@
+"""A tenant changes its place while it works."""

@@ -1,0 +1,70 @@
+"""The two ends of a move, and the way into each."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from fleet.access import ClusterAccess, Connection, open_admin
+from registry.moves import MoveId
+from registry.placement import Placement
+from tiergate.deadline import Deadline
+from tiergate.tenant import TenantId
+
+# Values pass from one server to the other as text, and digests are taken of text: pinned, whatever the
+# servers' own settings are. No limit of idleness may end a session that holds the tenant's lock.
+_SESSION = {
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "xmlbinary": "base64",
+    "idle_in_transaction_session_timeout": "0",
+    "jit": "off",
+}
+_SINCE_17 = {"transaction_timeout": "0"}
+_17 = 170000
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where a tenant lives, or is to live, and the administrator's way there."""
+
+    access: ClusterAccess
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """From where to where, for whom: the way back is the same with the ends swapped.
+
+    Attributes:
+        attempt: UUID of the worker's turn; see `registry.moves.Move`.
+    """
+
+    move: MoveId
+    tenant: TenantId
+    attempt: str
+    source: End
+    target: End
+
+    @property
+    def back(self) -> "Way":
+        """The other way round."""
+        return Way(self.move, self.tenant, self.attempt, self.target, self.source)
+
+
+@asynccontextmanager
+async def open_end(end: End, deadline: Deadline) -> AsyncIterator[Connection]:
+    """A superuser's connection to the place's database, in autocommit; use inside `fleet.access.bounded`.
+
+    Raises:
+        ClusterUnreachable, ClusterUnfit, NotSuperuser: See fleet/errors.py.
+    """
+    async with open_admin(end.access, end.placement.place.database, deadline) as connection:
+        names = _SESSION | (_SINCE_17 if connection.info.server_version >= _17 else {})
+        calls = ", ".join("set_config(%s, %s, false)" for _ in names)
+        values = [part for pair in names.items() for part in pair]
+        await connection.execute(f"SELECT {calls}".encode(), values)
+        yield connection
