@@ -113,6 +113,55 @@ class TenantServed(TiergateError):
         self.tenant = tenant
 
 
+class UnknownMove(TiergateError):
+    """The registry has no such move."""
+
+    code = "unknown-move"
+    advice = "Check the move's id; `tiergate moves list` shows those there are."
+
+    def __init__(self, move: str) -> None:
+        super().__init__(f"there is no move {move!r}")
+        self.move = move
+
+
+class MoveOpen(TiergateError):
+    """The tenant is being moved."""
+
+    code = "move-open"
+    advice = (
+        "Wait for the move, or end it: `tiergate moves show` tells how far it is, `moves abort` undoes it."
+    )
+
+    def __init__(self, tenant: str, move: str, state: str) -> None:
+        super().__init__(f"tenant {tenant!r} is being moved: move {move} is {state}")
+        self.tenant = tenant
+        self.move = move
+        self.state = state
+
+
+class MoveLost(TiergateError):
+    """A worker has spoken of a move that is not its any more, or not where it thought."""
+
+    code = "move-lost"
+    advice = "Nothing is to be done: whoever has the move goes on with it."
+
+    def __init__(self, move: str) -> None:
+        super().__init__(f"move {move} is another worker's, or has come further, by now")
+        self.move = move
+
+
+class SamePlace(TiergateError):
+    """A tenant is to be moved to where it is."""
+
+    code = "same-place"
+    advice = "Name another tier, or another cluster of the same one."
+
+    def __init__(self, tenant: str, cluster: str) -> None:
+        super().__init__(f"tenant {tenant!r} is on cluster {cluster!r} already")
+        self.tenant = tenant
+        self.cluster = cluster
+
+
 class UnknownCluster(TiergateError):
     """The registry has no such cluster."""
 
@@ -157,8 +206,11 @@ class ClusterInUse(TiergateError):
     code = "cluster-in-use"
     advice = "Delete its tenants first; `tiergate tenant list` shows which cluster each one is on."
 
-    def __init__(self, cluster: str, tenants: int) -> None:
-        super().__init__(f"cluster {cluster!r} has tenants: {tenants}")
+    def __init__(self, cluster: str, tenants: int, moves: int = 0) -> None:
+        super().__init__(
+            f"cluster {cluster!r} has tenants: {tenants}"
+            + (f", and moves under way: {moves}" if moves else "")
+        )
         self.cluster = cluster
         self.tenants = tenants
 

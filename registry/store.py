@@ -13,8 +13,8 @@ from registry.rows.audit import Audit
 from registry.rows.contexts import Contexts
 from registry.rows.credentials import Credentials
 from registry.rows.leaving import Leaving
+from registry.rows.moving import Moving
 from registry.rows.orders import Orders
-from registry.rows.own import OwnOfTenants
 from registry.rows.replicas import Replicas
 from registry.rows.whole import Whole
 from registry.vault import Vault
@@ -24,8 +24,8 @@ from tiergate.events import Emit
 _CLOSE_S = 2.0
 
 
-class Store(Leaving, OwnOfTenants, Credentials, Contexts, Replicas, Audit, Whole, Orders):
-    """Clusters, places, tenants, keys of both kinds, the audit, processes and their orders.
+class Store(Leaving, Moving, Credentials, Contexts, Replicas, Audit, Whole, Orders):
+    """Clusters, places, tenants and their moves, keys of both kinds, the audit, processes and their orders.
 
     Every method may also raise `RegistryUnavailable` (try again later) and
     `RegistryFailed` (do not).

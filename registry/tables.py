@@ -204,3 +204,50 @@ POOL_ORDER = Table(
     _moment("made_at"),
     Column("ends_at", DateTime(timezone=True), nullable=False),
 )
+
+_ENDED = "state IN ('done', 'aborted', 'rolled_back')"
+
+MOVE = Table(
+    "move",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("source_place", Text, nullable=False),
+    Column("source_tier", Text, nullable=False),
+    Column("source_cluster", Text, nullable=False),
+    Column("target_place", Text, nullable=False),
+    Column("target_tier", Text, nullable=False),
+    Column("target_cluster", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("target_epoch", BigInteger),
+    Column("holds", Boolean, nullable=False),
+    Column("cut_at", DateTime(timezone=True)),
+    Column("soak_s", Double, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("attempt", Text),
+    Column("worker", Text),
+    Column("leased_until", DateTime(timezone=True)),
+    Column("hold_order", BigInteger),
+    Column("is_paused", Boolean, nullable=False, server_default=text("false")),
+    Column("wanted", Text),
+    Column("progress", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("error", Text),
+    Column("evidence", JSONB),
+    _moment("created_at"),
+    _moment("changed_at"),
+    Column("cut_over_at", DateTime(timezone=True)),
+    Column("ended_at", DateTime(timezone=True)),
+    Index("move_open_idx", "tenant", unique=True, postgresql_where=text(f"NOT {_ENDED}")),
+)
+"""Of places and tenants it keeps the names alone: it is still told when they are gone."""
+
+MOVE_STEP = Table(
+    "move_step",
+    METADATA,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("move", Text, ForeignKey(MOVE.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("state", Text, nullable=False),
+    Column("detail", JSONB, nullable=False),
+)

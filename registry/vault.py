@@ -62,6 +62,10 @@ class Vault:
         """The 32 bytes that chain the audit of the registry of that id."""
         return self._derive(f"tiergate audit|{registry}".encode())
 
+    def evidence_key(self, registry: str) -> bytes:
+        """The 32 bytes that sign the records of moves in the registry of that id."""
+        return self._derive(f"tiergate evidence|{registry}".encode())
+
     def fingerprint(self, registry: str) -> str:
         """What tells the registry of that id, together with this master key, from every other; no secret."""
         return self._derive(f"tiergate registry|{registry}".encode()).hex()[:32]

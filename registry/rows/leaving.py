@@ -1,13 +1,14 @@
 """How tenants and clusters leave the registry."""
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, or_, select
 
 from registry.errors import ClusterInUse, TenantServed, UnknownCluster, UnknownTenant
 from registry.placement import Placement, TenantState
 from registry.records import Entry
 from registry.rows.asking import row, rows, tell
+from registry.rows.moves import OPEN, refuse_moving
 from registry.rows.tenants import Tenants, enter_state, locked_state
-from registry.tables import CLUSTER, CREDENTIAL, DATA_DATABASE, PLACE, PLACEMENT, REPLICA, TENANT
+from registry.tables import CLUSTER, CREDENTIAL, DATA_DATABASE, MOVE, PLACE, PLACEMENT, REPLICA, TENANT
 from tiergate.tenant import TenantId, Tier
 
 
@@ -20,9 +21,11 @@ class Leaving(Tenants):
         Raises:
             UnknownTenant: There is none.
             TenantServed: It is active, and not to be deleted *even_served*.
+            MoveOpen: It is being moved.
         """
         async with self._changing() as connection:
             state = await locked_state(connection, name)
+            await refuse_moving(connection, name)
             if state is TenantState.ACTIVE and not even_served:
                 raise TenantServed(name)
             if state is not TenantState.DELETING:
@@ -66,8 +69,10 @@ class Leaving(Tenants):
 
         Raises:
             UnknownCluster: There is none.
-            ClusterInUse: It has tenants.
+            ClusterInUse: It has tenants, or one is on its way there or from there.
         """
+        ends = or_(MOVE.c.source_cluster == name, MOVE.c.target_cluster == name)
+        moving = select(func.count()).select_from(MOVE).where(OPEN, ends)
         known = select(CLUSTER.c.tier, CLUSTER.c.region).where(CLUSTER.c.name == name)
         placed = select(func.count()).select_from(PLACEMENT.join(PLACE)).where(PLACE.c.cluster == name)
         async with self._changing() as connection:
@@ -75,8 +80,9 @@ class Leaving(Tenants):
             found = await row(connection, known.with_for_update())
             if found is None:
                 raise UnknownCluster(name)
-            if tenants := (await connection.execute(placed)).scalar_one():
-                raise ClusterInUse(name, tenants)
+            tenants, moves = [(await connection.execute(each)).scalar_one() for each in (placed, moving)]
+            if tenants or moves:
+                raise ClusterInUse(name, tenants, moves)
             await connection.execute(delete(PLACE).where(PLACE.c.cluster == name))
             await connection.execute(delete(DATA_DATABASE).where(DATA_DATABASE.c.cluster == name))
             await connection.execute(delete(REPLICA).where(REPLICA.c.cluster == name))

@@ -28,7 +28,7 @@ from registry.tables import DATA_DATABASE, EPOCH, PLACE, PLACEMENT, TENANT
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId, Tier
 
-_LIMITS = tuple(each.name for each in fields(TenantLimits))
+LIMITS = tuple(each.name for each in fields(TenantLimits))
 _NONE = TenantLimits()
 
 # Built once: SQLAlchemy then finds its compiled form, and asyncpg its prepared one, by identity.
@@ -37,7 +37,7 @@ ROUTES = select(
     TENANT.c.tier,
     TENANT.c.region,
     TENANT.c.state,
-    *(TENANT.c[name] for name in _LIMITS),
+    *(TENANT.c[name] for name in LIMITS),
     PLACEMENT.c.epoch,
     *PLACE_COLUMNS,
 ).select_from(
@@ -249,5 +249,5 @@ def tenant_of(found: RowMapping) -> Tenant:
 
 
 def _limits(found: RowMapping) -> TenantLimits:
-    own = TenantLimits(**{name: found[name] for name in _LIMITS})
+    own = TenantLimits(**{name: found[name] for name in LIMITS})
     return own if own != _NONE else _NONE  # one for the many who have none of their own
