@@ -12,8 +12,8 @@ from functools import partial
 from itertools import islice
 from typing import NoReturn
 
-from admin.acting import Acting, access_of
-from fleet.access import ClusterAccess
+from admin.acting import Acting
+from fleet.access import ClusterAccess, access_of
 from fleet.across import Question, ask
 from fleet.errors import ClusterUnreachable
 from pools.statement import Renaming, fence

@@ -3,19 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from fleet.access import ClusterAccess
+from fleet.access import ClusterAccess, access_of
 from registry.chain import Head, Verified
 from registry.errors import RegistryFailed, RegistryUnavailable
-from registry.records import Asked, AuditEntry, Cluster, Entry
+from registry.records import Asked, AuditEntry, Entry
 from registry.store import Store
 from tiergate.errors import TiergateError
-
-
-def access_of(cluster: Cluster) -> ClusterAccess:
-    """The administrator's way into a cluster that the registry knows."""
-    return ClusterAccess(
-        cluster.name, cluster.conninfo, cluster.database, cluster.admin_user, cluster.admin_password
-    )
 
 
 class Acting:

@@ -5,9 +5,10 @@ which every gateway is believed at every moment: the database learns the new key
 it, and only when no gateway can sign with the old one any more does the database forget that.
 """
 
-from admin.acting import Acting, access_of
+from admin.acting import Acting
 from admin.dsn import read_address
 from admin.errors import KeyInUse
+from fleet.access import access_of
 from fleet.contexts import drop_keys_before, let_through, put_key, try_pooler
 from registry.records import Cluster, ContextKey, PlaceState
 from tiergate.deadline import Deadline

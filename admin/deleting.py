@@ -1,7 +1,7 @@
 """How tenants and clusters go, with all that they had."""
 
-from admin.acting import access_of
 from admin.keys import Keys
+from fleet.access import access_of
 from fleet.removal import remove
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId

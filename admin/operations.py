@@ -8,14 +8,13 @@ into the audit too.
 from dataclasses import dataclass, replace
 
 from admin.across import Across
-from admin.acting import access_of
 from admin.contexts import Contexts
 from admin.deleting import Deleting
 from admin.dsn import Dsn, is_same_address, read_dsn
 from admin.orders import Ordering
 from admin.owning import Owning
 from admin.replicas import Replicas
-from fleet.access import ClusterAccess
+from fleet.access import ClusterAccess, access_of
 from fleet.application import Applied
 from fleet.fence import FenceState
 from fleet.identity import recognize

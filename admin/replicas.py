@@ -1,7 +1,8 @@
 """What an operator may do with a cluster's replicas."""
 
-from admin.acting import Acting, access_of
+from admin.acting import Acting
 from admin.dsn import read_address
+from fleet.access import access_of
 from fleet.replicas import recognize_replica
 from registry.placement import Replica
 from registry.records import Cluster

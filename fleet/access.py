@@ -19,6 +19,7 @@ from fleet.errors import (
     ProvisioningFailed,
     ProvisioningTimeout,
 )
+from registry.records import Cluster
 from tiergate.deadline import Deadline
 
 Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
@@ -47,6 +48,13 @@ class ClusterAccess:
     user: str
     password: str = field(repr=False)
     registry: str = ""
+
+
+def access_of(cluster: Cluster) -> ClusterAccess:
+    """The administrator's way into a cluster that the registry knows."""
+    return ClusterAccess(
+        cluster.name, cluster.conninfo, cluster.database, cluster.admin_user, cluster.admin_password
+    )
 
 
 @asynccontextmanager

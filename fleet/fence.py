@@ -1,7 +1,8 @@
 """The fence: the row in a data database that says who serves a tenant.
 
 Here it is made when a tenant comes, suspended or opened again by an operator, and closed for good
-when the tenant goes. State "moved" belongs to moves, and nothing here goes into or out of it.
+when the tenant goes. State "moved" belongs to moves, and nothing here goes into it, or out of it while
+the tenant lives.
 """
 
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class FenceChange:
 async def insert_fence(connection: Connection, placement: Placement) -> None:
     """Let the tenant in, if it has no fence here yet; one that is ours stays in its state.
 
-    The fence of a tenant of that name that was deleted earlier gives way.
+    The fence of a tenant of that name that was deleted earlier gives way, and one that it left behind here.
 
     Raises:
         FenceConflict: A fence of another place or epoch stands here, or this tenant was deleted.
@@ -48,7 +49,8 @@ async def insert_fence(connection: Connection, placement: Placement) -> None:
     await connection.execute(
         "INSERT INTO tiergate.fence AS f (tenant_id, place, epoch, state) VALUES (%s, %s, %s, 'active')"
         " ON CONFLICT (tenant_id) DO UPDATE SET place = excluded.place, epoch = excluded.epoch,"
-        " state = excluded.state WHERE f.state = 'deleted' AND f.epoch < excluded.epoch",
+        " state = excluded.state, forward = NULL"
+        " WHERE f.state IN ('deleted', 'moved') AND f.epoch < excluded.epoch",
         (placement.tenant, placement.place.id, placement.epoch),
     )
     await _ours(connection, placement)
@@ -59,6 +61,8 @@ async def change_fence(
 ) -> FenceChange:
     """Set the state of a fence that is ours; the connection is in autocommit.
 
+    Also while the tenant is being moved: who cuts over holds the fence, and takes its state along.
+
     First the change, which new transactions meet at once; then a wait for those that are running.
     The other way round, new ones would queue behind the exclusive lock that waits for the old.
 
@@ -66,8 +70,7 @@ async def change_fence(
         drain_ms: How long to wait for running transactions, at least 1.
 
     Raises:
-        FenceConflict: No fence, one of another place or epoch, a state that is not an operator's,
-            or a move is under way.
+        FenceConflict: No fence, one of another place or epoch, or a state that is not an operator's.
     """
     async with connection.transaction():
         before = await _ours(connection, placement, for_change=True)
@@ -95,7 +98,7 @@ async def close_for_good(connection: Connection, placement: Placement, drain_ms:
             (placement.tenant, placement.place.id, placement.epoch),
         )
         if cursor.rowcount == 0:
-            await _ours(connection, placement)
+            await _ours(connection, placement, is_still=True)
     return await _is_drained(connection, placement, drain_ms)
 
 
@@ -119,8 +122,10 @@ async def _is_drained(connection: Connection, placement: Placement, drain_ms: in
     return True
 
 
-async def _ours(connection: Connection, placement: Placement, *, for_change: bool = False) -> FenceState:
-    """The state of the tenant's fence, which must be of this place and epoch."""
+async def _ours(
+    connection: Connection, placement: Placement, *, for_change: bool = False, is_still: bool = False
+) -> FenceState:
+    """The state of the tenant's fence, which must be of this place and epoch; *is_still* allows no move."""
     lock = " FOR UPDATE" if for_change else ""
     cursor = await connection.execute(
         "SELECT place, epoch, state, move_id IS NOT NULL FROM tiergate.fence"  # noqa: S608 - a constant
@@ -134,8 +139,8 @@ async def _ours(connection: Connection, placement: Placement, *, for_change: boo
     place, epoch, state, is_moving = row
     if (place, epoch) != (placement.place.id, placement.epoch):
         raise FenceConflict(placement.tenant, expected, f"{state}, of place {place} in epoch {epoch}")
-    if is_moving or state not in {*FenceState}:
-        raise FenceConflict(
-            placement.tenant, expected, f"{state}{', with a move under way' if is_moving else ''}"
-        )
+    if is_still and is_moving:
+        raise FenceConflict(placement.tenant, expected, f"{state}, with a move under way")
+    if state not in {*FenceState}:
+        raise FenceConflict(placement.tenant, expected, state)
     return FenceState(state)

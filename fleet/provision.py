@@ -4,8 +4,9 @@ Whatever is killed at any step is completed by the same call again. The registry
 placement before, and calls the tenant active after; nothing here knows of the registry.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from fleet import roles
 from fleet.access import FLEET_LOCKS, ClusterAccess, Connection, bounded, open_admin
@@ -18,6 +19,8 @@ from fleet.own import close_own_schema, open_own_schema, own_schema
 from registry.placement import Place, Placement
 from tiergate.deadline import Deadline
 from tiergate.tenant import Tier
+
+_LetIn: TypeAlias = Callable[[Connection, Placement], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +87,29 @@ class Provisioner:
                 See fleet/errors.py.
         """
         async with bounded(cluster, f"make place {placement.place.id}", deadline):
+            await self._make(cluster, placement, insert_fence, deadline)
+
+    async def make_place(self, cluster: ClusterAccess, placement: Placement, deadline: Deadline) -> None:
+        """Make the tenant's place, where it does not share one, and let nobody in.
+
+        Raises:
+            ContextKeyConflict, ApplicationInvalid, ApplicationChanged, PlaceTaken: See fleet/errors.py.
+        """
+        async with bounded(cluster, f"make place {placement.place.id}", deadline):
+            await self._make(cluster, placement, _let_nobody_in, deadline)
+
+    async def _make(
+        self, cluster: ClusterAccess, placement: Placement, let_in: _LetIn, deadline: Deadline
+    ) -> None:
+        database = cluster.database if placement.tier is Tier.GOVERNMENT else placement.place.database
+        async with open_admin(cluster, database, deadline) as admin:
             match placement.tier:
                 case Tier.STANDARD:
-                    async with open_admin(cluster, placement.place.database, deadline) as admin:
-                        await insert_fence(admin, placement)
+                    await let_in(admin, placement)
                 case Tier.PREMIUM:
-                    async with open_admin(cluster, placement.place.database, deadline) as admin:
-                        await self._make_schema(cluster, admin, placement)
+                    await self._make_schema(cluster, admin, placement, let_in)
                 case Tier.GOVERNMENT:
-                    async with open_admin(cluster, cluster.database, deadline) as admin:
-                        await self._make_database(cluster, admin, placement, deadline)
+                    await self._make_database(cluster, admin, placement, let_in, deadline)
                 case _:
                     assert_never(placement.tier)
 
@@ -142,7 +158,9 @@ class Provisioner:
         async with admin.transaction():
             return await apply(admin, cluster, place.schema, self._application, roles.APP)
 
-    async def _make_schema(self, cluster: ClusterAccess, admin: Connection, placement: Placement) -> None:
+    async def _make_schema(
+        self, cluster: ClusterAccess, admin: Connection, placement: Placement, let_in: _LetIn
+    ) -> None:
         """A schema, its login and its fence in one transaction: there is no half of it."""
         place = placement.place
         async with admin.transaction():
@@ -151,9 +169,15 @@ class Provisioner:
             await roles.put_login(admin, cluster.name, login)
             await roles.put_session(admin, place.login, place.database, *self._searched(place))
             await self._fill(cluster, admin, placement)
+            await let_in(admin, placement)
 
     async def _make_database(
-        self, cluster: ClusterAccess, admin: Connection, placement: Placement, deadline: Deadline
+        self,
+        cluster: ClusterAccess,
+        admin: Connection,
+        placement: Placement,
+        let_in: _LetIn,
+        deadline: Deadline,
     ) -> None:
         """A login, then a database that lets nobody in until everything is in it."""
         place = placement.place
@@ -180,6 +204,7 @@ class Provisioner:
             async with inside.transaction():
                 await roles.admit(inside, place.database, place.login)
                 await self._fill(cluster, inside, placement)
+                await let_in(inside, placement)
         if row is None or row[0] == 0:
             await admin.execute(f"ALTER DATABASE {database} CONNECTION LIMIT -1".encode())
 
@@ -192,4 +217,7 @@ class Provisioner:
         await put_context_key(inside, cluster.name, place)
         await apply(inside, cluster, place.schema, self._application, place.login)
         await (open_own_schema if place.tier in self.full_sql else close_own_schema)(inside, place)
-        await insert_fence(inside, placement)
+
+
+async def _let_nobody_in(_connection: Connection, _placement: Placement) -> None:
+    """A place that a move fills: its fence comes with the cut-over."""

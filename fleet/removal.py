@@ -14,7 +14,7 @@ from fleet.identifier import quote_identifier
 from fleet.own import own_schema
 from registry.placement import Place, Placement
 from tiergate.deadline import Deadline
-from tiergate.tenant import Tier
+from tiergate.tenant import TenantId, Tier
 
 _AT_ONCE = 10_000
 """Rows that are deleted in one step: some 50 ms."""
@@ -38,44 +38,53 @@ async def remove(
     async with bounded(cluster, step, deadline):
         if placement.tier is Tier.GOVERNMENT:
             async with open_admin(cluster, cluster.database, deadline) as admin:
-                await _drop_database(admin, place)
+                await drop_database(admin, place)
             return
         async with open_admin(cluster, place.database, deadline) as admin:
             if not await close_for_good(admin, placement, drain_ms=max(1, int(500 * deadline.left_s()))):
                 raise ProvisioningTimeout(cluster.name, step)
             match placement.tier:
                 case Tier.STANDARD:
-                    await _delete_rows(admin, placement)
+                    for table in await tables_of(admin, place):
+                        while await delete_some(admin, table, placement.tenant):
+                            pass
                 case Tier.PREMIUM:
-                    await _drop_schema(admin, place)
+                    await drop_schema(admin, place)
                 case _:
                     assert_never(placement.tier)
             if forgets:
                 await forget(admin, placement)
 
 
-async def _delete_rows(admin: Connection, placement: Placement) -> None:
-    """The tenant's rows, from every table of the shared schema; others' are not touched.
+async def tables_of(admin: Connection, place: Place) -> list[str]:
+    """The tables of the place's schema that hold tenants' rows, quoted.
 
-    In small steps, each of them for good: where the time is not enough, the next try goes on.
+    From then on neither foreign keys nor ordinary triggers have a say in this session: all of a tenant
+    goes, in whatever order.
     """
+    await admin.execute("SELECT set_config('session_replication_role', 'replica', false)")
     cursor = await admin.execute(
         "SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid"
         " JOIN pg_class AS whole ON whole.oid = coalesce(pg_partition_root(c.oid), c.oid)"
         " WHERE whole.relnamespace = to_regnamespace(%s) AND c.relkind = 'r'"
         " AND attname = 'tenant_id' AND NOT attisdropped",
-        (quote_identifier(placement.place.schema),),
+        (quote_identifier(place.schema),),
     )
-    # Neither foreign keys nor triggers have a say: all of the tenant goes, in whatever order.
-    await admin.execute("SELECT set_config('session_replication_role', 'replica', false)")
-    for (table,) in await cursor.fetchall():
-        some = f"SELECT ctid FROM {table} WHERE tenant_id = %s LIMIT {_AT_ONCE}"  # noqa: S608 - regclass quotes
-        delete = f"DELETE FROM {table} WHERE ctid = ANY (ARRAY({some}))"  # noqa: S608 - as above
-        while (await admin.execute(delete.encode(), (placement.tenant,))).rowcount:
-            pass
+    return [table for (table,) in await cursor.fetchall()]
 
 
-async def _drop_schema(admin: Connection, place: Place) -> None:
+async def delete_some(admin: Connection, table: str, tenant: TenantId) -> int:
+    """Delete some of the tenant's rows, others' are not touched; how many, 0 when none are left.
+
+    In small steps, each of them for good: where the time is not enough, the next try goes on.
+    """
+    some = f"SELECT ctid FROM {table} WHERE tenant_id = %s LIMIT {_AT_ONCE}"  # noqa: S608 - regclass quotes
+    delete = f"DELETE FROM {table} WHERE ctid = ANY (ARRAY({some}))"  # noqa: S608 - as above
+    return (await admin.execute(delete.encode(), (tenant,))).rowcount
+
+
+async def drop_schema(admin: Connection, place: Place) -> None:
+    """Remove a place that is a schema, with its login."""
     async with admin.transaction():
         await roles.lock_server(admin)
         for schema in (place.schema, own_schema(place)):
@@ -84,7 +93,8 @@ async def _drop_schema(admin: Connection, place: Place) -> None:
         await _drop_login(admin, place)
 
 
-async def _drop_database(admin: Connection, place: Place) -> None:
+async def drop_database(admin: Connection, place: Place) -> None:
+    """Remove a place that is a database, with its login; connected to another one."""
     # FORCE ends the sessions in it. No fence is needed: nobody can come back to what is gone.
     await admin.execute(f"DROP DATABASE IF EXISTS {quote_identifier(place.database)} WITH (FORCE)".encode())
     async with admin.transaction():

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from admin.acting import access_of
+from fleet.access import access_of
 from fleet.errors import FenceConflict
 from fleet.fence import insert_fence
 from fleet.removal import remove

@@ -9,6 +9,7 @@ import pytest
 
 from fleet.errors import FenceConflict, ProvisioningTimeout
 from fleet.fence import FenceChange, FenceState
+from fleet.removal import remove
 from registry.placement import PlaceId, Placement
 from tests.integration.test_fleet_door import Fleet, ask, open_fleet, open_request, soon
 from tests.support.postgres import run_sql
@@ -121,15 +122,61 @@ async def test_a_tenant_without_a_fence_cannot_be_suspended(fleet: Fleet) -> Non
 
 @pytest.mark.parametrize(
     "change",
-    ["state = 'moved'", "state = 'deleted'", "move_id = gen_random_uuid()"],
-    ids=["moved", "deleted", "moving"],
+    ["state = 'moved'", "state = 'deleted'"],
+    ids=["moved", "deleted"],
 )
-async def test_a_fence_that_a_move_or_deletion_holds_is_not_an_operators(fleet: Fleet, change: str) -> None:
+async def test_a_fence_that_was_left_or_closed_is_not_an_operators(fleet: Fleet, change: str) -> None:
     placement = await fleet.create(Tier.STANDARD)
     await run_sql(fleet.admin(), f"UPDATE tiergate.fence SET {change} WHERE tenant_id = '{placement.tenant}'")
 
     with pytest.raises(FenceConflict):
         await set_fence(fleet, placement, ACTIVE)
+
+
+async def test_a_tenant_that_is_being_moved_can_be_suspended(fleet: Fleet) -> None:
+    placement = await fleet.create(Tier.STANDARD)
+    await _stamp(fleet, placement)
+
+    assert await set_fence(fleet, placement, SUSPENDED) == FenceChange(ACTIVE, SUSPENDED, is_drained=True)
+
+
+async def test_a_tenant_that_is_being_moved_is_not_removed(fleet: Fleet) -> None:
+    placement = await fleet.create(Tier.STANDARD)
+    await _stamp(fleet, placement)
+
+    with pytest.raises(FenceConflict, match="with a move under way"):
+        await remove(fleet.access, placement, soon())
+
+    assert await ask(placement, "SELECT 1") == [(1,)]
+
+
+async def test_a_tenant_may_come_where_one_of_its_name_has_left(fleet: Fleet) -> None:
+    gone = await fleet.create(Tier.STANDARD)
+    left = f"UPDATE tiergate.fence SET state = 'moved', epoch = {gone.epoch + 1}, forward = '{{}}'"
+    await run_sql(fleet.admin(), f"{left} WHERE tenant_id = '{gone.tenant}'")
+    came = replace(gone, epoch=gone.epoch + 2)
+
+    with pytest.raises(FenceConflict, match="moved"):
+        await fleet.provisioner.create(fleet.access, gone, soon())
+    await fleet.provisioner.create(fleet.access, came, soon())
+
+    assert await ask(came, "SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize("tier", Tier)
+async def test_a_place_made_for_a_move_lets_nobody_in(fleet: Fleet, tier: Tier) -> None:
+    placement = fleet.placement(tier)
+
+    await fleet.provisioner.make_place(fleet.access, placement, soon())
+
+    with pytest.raises(psycopg.Error, match="stale route") as refused:
+        await ask(placement, "SELECT 1")
+    assert refused.value.diag.message_hint == "unknown"
+
+
+async def _stamp(fleet: Fleet, placement: Placement) -> None:
+    stamp = "UPDATE tiergate.fence SET move_id = gen_random_uuid()"
+    await run_sql(fleet.admin(), f"{stamp} WHERE tenant_id = '{placement.tenant}'")
 
 
 async def test_a_fence_held_by_somebody_else_costs_no_more_than_the_deadline(fleet: Fleet) -> None:
