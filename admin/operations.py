@@ -19,13 +19,13 @@ from fleet.application import Applied
 from fleet.fence import FenceState
 from fleet.identity import recognize
 from fleet.provision import Provisioner
+from registry.differences import differences
 from registry.errors import (
     BadCluster,
     ClusterExists,
     UnknownCluster,
     UnknownTenant,
     WrongState,
-    differences,
 )
 from registry.placement import Placement, TenantState
 from registry.records import Cluster, PlaceState, Tenant

@@ -1,5 +1,6 @@
 """What the answers to a transaction's flight mean: BEGIN, enter, each statement, COMMIT, RESET ALL."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NoReturn
@@ -96,7 +97,7 @@ def _refuse(
     """Raise what Postgres's *error* means; *index* counts the statements, -1 is `enter`."""
     match index:
         case -1 if error.code == "TG001":
-            raise StaleRoute(placement.tenant, error.hint or "unknown")
+            raise StaleRoute(placement.tenant, error.hint or "unknown", _forward_epoch(error))
         case -1 if error.code == "TG002":
             raise ContextRefused(placement.tenant, placement.place.cluster, error.message, error.hint or "")
         case -1 if error.code in _LOCK_WAITS:
@@ -110,3 +111,14 @@ def _refuse(
             raise StatementFailed(replace(error, position=str(here)), index)
         case _:
             raise StatementFailed(error, index)
+
+
+def _forward_epoch(error: PgError) -> int | None:
+    """Since when the tenant is served elsewhere, as the fence that refused it says."""
+    try:
+        match json.loads(error.detail or "{}"):
+            case {"epoch": int(epoch)}:
+                return epoch
+    except ValueError:
+        pass
+    return None

@@ -180,10 +180,23 @@ class StaleRoute(TiergateError):
     retryable = True
     advice = "Try again; the tenant is being moved or its place is being changed."
 
-    def __init__(self, tenant: TenantId, fence_state: str) -> None:
+    def __init__(self, tenant: TenantId, fence_state: str, forward_epoch: int | None = None) -> None:
+        """*forward_epoch* is since when it is served elsewhere, where the fence says so."""
         super().__init__(f"tenant {tenant!r} is not served where the registry says ({fence_state})")
         self.tenant = tenant
         self.fence_state = fence_state
+        self.forward_epoch = forward_epoch
+
+
+class HeldUp(TiergateError):
+    """The request was held at a gate, and its tenant may live elsewhere by now."""
+
+    code = "held-up"
+    retryable = True
+    advice = "Try again; the tenant was being moved all the time."
+
+    def __init__(self, tenant: TenantId) -> None:
+        super().__init__(f"requests of tenant {tenant!r} were held again and again")
 
 
 class ContextRefused(TiergateError):

@@ -85,8 +85,8 @@ class Gates:
             found.append(self._tenants.get(placement.tenant))
         return any(each is not None and each.verb is Verb.DRAIN for each in found)
 
-    async def refuse_or_wait(self, placement: Placement, limits: PoolLimits, deadline: Deadline) -> None:
-        """Return once *placement*'s requests may go on.
+    async def refuse_or_wait(self, placement: Placement, limits: PoolLimits, deadline: Deadline) -> bool:
+        """Return once *placement*'s requests may go on; whether they had to wait.
 
         Raises:
             Drained: They may not for some time.
@@ -95,7 +95,7 @@ class Gates:
             DeadlineExceeded: The request's own time ended first.
         """
         if not self._must_wait(placement):
-            return
+            return False
         tenant, place = placement.tenant, placement.place.id
         most = placement.limits.max_tenant_waiting
         if self._of_tenant[tenant] >= (limits.max_tenant_waiting if most is None else most):
@@ -117,6 +117,7 @@ class Gates:
         finally:
             _less(self._of_tenant, tenant)
             _less(self._of_place, place)
+        return True
 
     def _must_wait(self, placement: Placement) -> bool:
         if not self.is_closed(placement):

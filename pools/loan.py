@@ -5,7 +5,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from pools.errors import ConnectionLost, Killed
+from pools.errors import ConnectionLost, HeldUp, Killed
 from pools.lease import RequestLimits, Stream, Transaction, run, stream
 from pools.pool import Pool
 from pools.result import Result
@@ -26,11 +26,14 @@ class Lease:
     """
 
     __slots__ = (
-        "_deadline", "_is_ended", "_patience", "_pool", "_switchboard", "_wire",
+        "_deadline", "_is_ended", "_patience", "_pool", "_stays", "_switchboard", "_wire",
         "began_s", "connect_s", "placement", "queue_s",
     )  # fmt: skip
 
-    def __init__(self, switchboard: "Switchboard", placement: Placement, deadline: Deadline) -> None:
+    def __init__(
+        self, switchboard: "Switchboard", placement: Placement, deadline: Deadline, *, stays: bool = True
+    ) -> None:
+        """Who does not insist that the tenant *stays* where it is hears when it may have moved meanwhile."""
         self.placement = placement
         self._switchboard = switchboard
         self._deadline = deadline
@@ -38,6 +41,7 @@ class Lease:
         self._wire: Wire | None = None
         self._patience: asyncio.Timeout | None = None
         self._is_ended = False
+        self._stays = stays
         self.began_s = time.monotonic()
         self.queue_s = self.connect_s = 0.0
 
@@ -80,7 +84,9 @@ class Lease:
         """A connection, once no gate is in the way; one that closes meanwhile counts, too."""
         placement, deadline, gates = self.placement, self._deadline, self._switchboard.gates
         while True:
-            await gates.refuse_or_wait(placement, self._switchboard.limits(placement), deadline)
+            has_waited = await gates.refuse_or_wait(placement, self._switchboard.limits(placement), deadline)
+            if has_waited and not self._stays:
+                raise HeldUp(placement.tenant)
             self._pool = pool = self._switchboard.pool(placement)
             wire = await pool.lend(placement.tenant, placement.limits, deadline)
             if not gates.is_closed(placement):

@@ -19,6 +19,9 @@ class Routes(Protocol):
     async def route(self, tenant: TenantId) -> Placement | None:
         """The tenant's placement, in one round trip."""
 
+    async def follow_move(self, tenant: TenantId, epoch: int) -> bool:
+        """The fence says that the tenant has lived elsewhere since *epoch*: let the registry say so, too."""
+
 
 class Directory:
     """Answers where a tenant lives; what it answers is at most one TTL old while the registry is up.
@@ -27,8 +30,10 @@ class Directory:
     data database has the last word.
     """
 
-    def __init__(self, cache: Cache[TenantId, Placement]) -> None:
+    def __init__(self, cache: Cache[TenantId, Placement], since: dict[TenantId, int]) -> None:
+        """*since* tells those who load the cache what fences have said."""
         self.cache = cache
+        self._since = since
 
     def locate_now(self, tenant: TenantId) -> Placement | None:
         """The placement, when memory has it; never waits, well under 1 µs."""
@@ -45,6 +50,16 @@ class Directory:
         if placement is None:
             raise UnknownTenant(tenant)
         return placement
+
+    def follow(self, tenant: TenantId, epoch: int) -> None:
+        """A fence has sent *tenant* on: it has lived elsewhere since *epoch*, so believe nothing older.
+
+        Whoever moves it may have died before telling the registry; then the next look tells it.
+        """
+        known = self.cache.peek(tenant)
+        if self._since.get(tenant, 0) < epoch and (known is None or known.epoch < epoch):
+            self._since[tenant] = epoch
+            self.forget(tenant)
 
     def forget(self, tenant: TenantId) -> None:
         """The tenant's placement has changed, or a fence has refused it."""
@@ -63,5 +78,14 @@ def is_later(known: Placement, read: Placement) -> bool:
 @asynccontextmanager
 async def open_directory(routes: Routes, limits: Limits, *, emit: Emit) -> AsyncIterator[Directory]:
     """A directory over a cache of its own, which loads from *routes*."""
-    async with Cache("placement", routes.route, limits, emit=emit, accept=is_later) as cache:
-        yield Directory(cache)
+    since: dict[TenantId, int] = {}
+
+    async def load(tenant: TenantId) -> Placement | None:
+        placement, epoch = await routes.route(tenant), since.pop(tenant, 0)
+        if placement is None or placement.epoch >= epoch:
+            return placement
+        await routes.follow_move(tenant, epoch)
+        return await routes.route(tenant)
+
+    async with Cache("placement", load, limits, emit=emit, accept=is_later) as cache:
+        yield Directory(cache, since)

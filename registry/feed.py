@@ -63,6 +63,7 @@ class Feed:
     Args:
         on_order: Called when there are new orders, or may be.
         on_tenant: Called when a tenant has changed, or any may have.
+        on_move: Called when a move has changed, or any may have.
         timeout_s: For dialling, and for the answer to a heartbeat.
         heartbeat_s: How often the connection is tried; a dead peer is noticed within this and *timeout_s*.
     """
@@ -76,6 +77,7 @@ class Feed:
         emit: Emit,
         on_order: Callable[[], None] = lambda: None,
         on_tenant: Callable[[], None] = lambda: None,
+        on_move: Callable[[], None] = lambda: None,
         timeout_s: float = 2.0,
         heartbeat_s: float = 5.0,
     ) -> None:
@@ -86,6 +88,7 @@ class Feed:
         self._emit = emit
         self._on_order = on_order
         self._on_tenant = on_tenant
+        self._on_move = on_move
         self._timeout_s = timeout_s
         self._heartbeat_s = heartbeat_s
         self._is_lost_told = False
@@ -164,6 +167,7 @@ class Feed:
         self._credentials.doubt()
         self._on_order()
         self._on_tenant()
+        self._on_move()
 
     def _hear(self, _link: object, _pid: int, _channel: str, payload: str) -> None:
         self._heard += 1
@@ -175,6 +179,8 @@ class Feed:
                 self._credentials.forget(key_id)
             case {"order": _}:
                 self._on_order()
+            case {"move": _}:
+                self._on_move()
             case _:  # everything, or something that a later tiergate says
                 self._doubt()
 

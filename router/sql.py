@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from guard.verdict import Guard, parts
-from pools.errors import ContextRefused, DeadlineExceeded, ResponseTooLarge, StaleRoute
+from pools.errors import DeadlineExceeded, ResponseTooLarge
 from pools.lease import RequestLimits, Stream, Transaction
 from pools.loan import Lease
 from pools.result import Result
@@ -40,10 +40,11 @@ from router.errors import ReaderTooSlow
 from router.identify import Identifier
 from router.lines import Lines
 from router.problems import problem
+from router.relocation import DOUBTS, MOST, Relocation
 from router.replicas import MAX_STALENESS, Replicas
 from router.turns import Turns
 from tiergate.deadline import Deadline
-from tiergate.events import Emit, StaleRouteRefused
+from tiergate.events import Emit
 from tiergate.tenant import TenantId, Tier
 
 _JSON = (b"content-type", b"application/json")
@@ -89,6 +90,7 @@ class SqlDoor:
         self._admission = admission
         self._switchboard = switchboard
         self._replicas = replicas
+        self._relocation = Relocation(directory, emit)
         self._cors = of_answers(cors_origin)
         self._emit = emit
         self._turns = Turns()
@@ -194,7 +196,7 @@ class SqlDoor:
     async def _run(
         self, placement: Placement, transaction: Transaction, course: Course, deadline: Deadline
     ) -> list[Result]:
-        """Run on the known route; when the database refuses that, once more on the fresh one."""
+        """Run where the tenant is thought to live; when it is not served there, where it does."""
         if not transaction.statements:
             return []
         if course.read is not None:
@@ -202,32 +204,14 @@ class SqlDoor:
             results = await self._replicas.read(placement, transaction, course, at_replica)
             if results is not None:
                 return results
-        try:
-            return await self._run_at(placement, transaction, course, deadline)
-        except StaleRoute as stale:
-            self._emit(StaleRouteRefused(stale.tenant, placement.tier, stale.fence_state))
-            self._directory.forget(placement.tenant)
-            if stale.fence_state == "suspended":
-                raise  # the fence has the last word; no need to ask the registry
-            fresh = await self._directory.locate(placement.tenant, deadline)
-            course.placement = fresh
-            admit(fresh)
-            if (fresh.place.id, fresh.epoch) == (
-                placement.place.id,
-                placement.epoch,
-            ) and stale.fence_state != "changed":
-                raise
-        except ContextRefused as refused:
-            if refused.doubt != "key":
-                raise
-            # The key was replaced, or the way to the cluster has changed, and we have not heard of it.
-            self._directory.forget(placement.tenant)
-            fresh = await self._directory.locate(placement.tenant, deadline)
-            course.placement = fresh
-            admit(fresh)
-            if fresh == placement:
-                raise
-        return await self._run_at(fresh, transaction, course, deadline)
+        for _ in range(MOST):
+            try:
+                return await self._run_at(placement, transaction, course, deadline)
+            except DOUBTS as doubt:
+                placement = await self._relocation.after(doubt, placement, deadline)
+                course.placement = placement
+                admit(placement)
+        return await self._run_at(placement, transaction, course, deadline)
 
     async def _run_at(
         self, placement: Placement, transaction: Transaction, course: Course, deadline: Deadline
@@ -241,7 +225,7 @@ class SqlDoor:
             self.limits.schemas,
             placement.tier in self.limits.full_sql,
         )
-        lease = Lease(self._switchboard, placement, deadline)
+        lease = Lease(self._switchboard, placement, deadline, stays=False)
         try:
             async with lease:
                 if course.read is not None and course.read.reading is not None:

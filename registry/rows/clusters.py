@@ -11,7 +11,8 @@ from sqlalchemy import RowMapping, Select, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from registry.errors import BadCluster, ClusterExists, UnknownCluster, UnknownPlace, differences
+from registry.differences import differences
+from registry.errors import BadCluster, ClusterExists, UnknownCluster, UnknownPlace
 from registry.placement import PlaceId
 from registry.records import Cluster, Entry, KnownPlace, PlaceState
 from registry.rows.asking import Asking, row, rows, tell

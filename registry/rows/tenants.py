@@ -7,11 +7,11 @@ from sqlalchemy import RowMapping, Select, bindparam, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from registry.differences import differences
 from registry.errors import (
     TenantExists,
     UnknownTenant,
     WrongState,
-    differences,
 )
 from registry.placement import PlaceId, Placement, TenantLimits, TenantState
 from registry.records import Entry, PlaceState, Tenant

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from config.settings import Registry
-from pools.errors import DeadlineExceeded, Drained, Killed, Paused, QueueFull
+from pools.errors import DeadlineExceeded, Drained, HeldUp, Killed, Paused, QueueFull
 from pools.loan import Lease
 from pools.orders import MARGIN_S, Orders, leave
 from pools.switchboard import Switchboard
@@ -222,6 +222,28 @@ async def test_a_forgotten_pause_ends_by_itself(store: Store, acme: Placement) -
 
         assert await value(gateway.switchboard, acme, "SELECT 1") == "1"
         assert not gateway.switchboard.gates.any_closed
+
+
+async def test_who_does_not_insist_hears_that_the_tenant_may_have_moved_meanwhile(
+    store: Store, acme: Placement
+) -> None:
+    async with open_gateway(store) as gateway, asyncio.TaskGroup() as tasks:
+        assert (await gateway.told(Verb.PAUSE, of(acme), for_s=60)).done
+        lease = Lease(gateway.switchboard, acme, Deadline.after(20), stays=False)
+        held = tasks.create_task(suppressed(lease))
+        await until_waiting(gateway.switchboard, 1)
+        await gateway.told(Verb.RESUME, of(acme))
+
+        assert isinstance(await held, HeldUp)
+        assert not gateway.switchboard.leases
+
+
+async def suppressed(lease: Lease) -> HeldUp | None:
+    try:
+        async with lease:
+            return None
+    except HeldUp as error:
+        return error
 
 
 async def test_a_pause_that_is_asked_for_again_goes_on_without_a_gap(store: Store, acme: Placement) -> None:

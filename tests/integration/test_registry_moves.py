@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from registry.directory import Directory, open_directory
 from registry.errors import (
     ClusterInUse,
     MoveLost,
@@ -16,6 +17,7 @@ from registry.errors import (
     UnknownTenant,
     WrongState,
 )
+from registry.limits import Limits
 from registry.migrations import migrate
 from registry.moves import Move, MoveId, MoveState, Timing, Wanted
 from registry.orders import Kind, Scope, Verb
@@ -24,6 +26,7 @@ from registry.records import PlaceState
 from registry.store import Store
 from tests.support.postgres import url_of
 from tests.support.writers import VAULT, open_registry
+from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId, Tier
 
 ACME = TenantId("acme")
@@ -345,3 +348,57 @@ async def test_evidence_is_believed_only_as_it_was_signed(store: Store) -> None:
     assert not await store.is_authentic({**signed, "record": {**record, "rows": 8}})
     assert not await store.is_authentic({"record": record, "signature": "00"})
     assert not await store.is_authentic(replace(move).progress)
+
+
+class Counting:
+    """The registry's answers, counted."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.followed = 0
+
+    async def route(self, tenant: TenantId) -> Placement | None:
+        return await self.store.route(tenant)
+
+    async def follow_move(self, tenant: TenantId, epoch: int) -> bool:
+        self.followed += 1
+        return await self.store.follow_move(tenant, epoch)
+
+
+@pytest.fixture
+async def counted(store: Store, database: str) -> AsyncIterator[tuple[Directory, Counting]]:
+    """What a gateway remembers, which knows where acme lived."""
+    counting = Counting(store)
+    limits = Limits(size=10, ttl_s=600, negative_ttl_s=5, stale_for_s=600, load_timeout_s=10)
+    async with open_directory(counting, limits, emit=lambda _event: None) as directory:
+        await directory.locate(ACME, Deadline.after(10))
+        yield directory, counting
+
+
+async def test_gateways_that_are_sent_on_tell_the_registry_once_for_all_who_ask(
+    store: Store, counted: tuple[Directory, Counting]
+) -> None:
+    directory, counting = counted
+    move = await cutting_over(store)
+    epoch = move.target_epoch or 0
+
+    async def ask() -> Placement:
+        directory.follow(ACME, epoch)
+        return await directory.locate(ACME, Deadline.after(10))
+
+    found = await asyncio.gather(*(ask() for _ in range(20)))
+
+    assert {each.place.id for each in found} == {move.target.place}
+    assert counting.followed == 1
+    assert (await store.move(move.id)).state is MoveState.SOAKING
+
+
+async def test_a_fence_that_is_ahead_of_every_move_leads_nowhere(
+    store: Store, counted: tuple[Directory, Counting]
+) -> None:
+    directory, _ = counted
+    before = await route(store)
+
+    directory.follow(ACME, before.epoch + 1000)
+
+    assert await directory.locate(ACME, Deadline.after(10)) == before
