@@ -1,0 +1,138 @@
+"""Brings over what has changed: after a pass the target is what the source was at one moment.
+
+First all changed keys go at the target, then all that the source has of them come, in one transaction: so
+no unique value is met on its way from one row to another. The target commits first. Who dies in between finds
+the same keys in the log again, and bringing them twice changes nothing.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from fleet.access import Connection
+from fleet.identifier import quote_literal
+from moves.copying import into_of, pour, rows_of
+from moves.ends import Way
+from moves.errors import StructureChanged
+from moves.loading import open_loading
+from moves.tables import Table
+
+_KEYS_AT_ONCE = 2000
+# Keys are looked up one by one, whatever the planner knows of tables that were empty a moment ago.
+_BY_KEY = (
+    b"SELECT set_config(name, 'off', true)"
+    b" FROM unnest('{enable_hashjoin,enable_mergejoin,enable_seqscan}'::text[]) AS name"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one pass brought over.
+
+    Attributes:
+        keys: Changed rows, each counted once; those of a table that was emptied count as one.
+        rows: How many of them the source still has.
+        changed: Those keys by table, each a list of texts in JSON; None for all rows of the table.
+    """
+
+    keys: int
+    rows: int
+    size_bytes: int
+    changed: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict, repr=False)
+
+
+async def run_pass(source: Connection, target: Connection, way: Way, tables: Sequence[Table]) -> Pass:
+    """Bring over everything that has changed until now; both connections are in autocommit.
+
+    Raises:
+        MoveSuperseded: The target is another attempt's; nothing was changed.
+        StructureChanged: A table changed that is none of *tables*.
+    """
+    async with open_pass(source, target, way, tables) as done:
+        return done
+
+
+@asynccontextmanager
+async def open_pass(
+    source: Connection, target: Connection, way: Way, tables: Sequence[Table]
+) -> AsyncIterator[Pass]:
+    """A pass that is committed at the end: inside, both ends show the same moment.
+
+    Raises:
+        MoveSuperseded, StructureChanged: As `run_pass`.
+    """
+    async with source.transaction():
+        await source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        async with open_loading(target, way):
+            yield await apply_dirty(source, target, way, tables)
+        # The target has committed; now the log may forget.
+
+
+async def apply_dirty(source: Connection, target: Connection, way: Way, tables: Sequence[Table]) -> Pass:
+    """Bring over what has changed, in transactions of the caller's that are open at both ends.
+
+    At the source REPEATABLE READ, or READ COMMITTED under the tenant's exclusive lock; at the target
+    `moves.loading.open_loading`. Commit the target first.
+
+    Raises:
+        StructureChanged: A table changed that is none of *tables*.
+    """
+    changed = await _take_log(source, way)
+    if unknown := changed.keys() - {table.name for table in tables}:
+        raise StructureChanged(way.tenant, f"table {min(unknown)!r} came during the move")
+    touched = [table for table in tables if table.name in changed]
+    if touched:
+        await source.execute(_BY_KEY)
+        await target.execute(_BY_KEY)
+    for table in touched:
+        relation = table.within(way.target.placement.place.schema)
+        for some in _chosen(way, table, way.target.placement.place.schema, changed[table.name]):
+            delete = f"DELETE FROM {relation} AS t WHERE {some}"  # noqa: S608 - quoted
+            await target.execute(delete.encode())
+    rows = size = 0
+    for table in touched:
+        more_rows, more_bytes = await _bring(source, target, way, table, changed[table.name])
+        rows, size = rows + more_rows, size + more_bytes
+    count = sum(1 if keys is None else len(keys) for keys in changed.values())
+    return Pass(count, rows, size, changed)
+
+
+async def _take_log(source: Connection, way: Way) -> dict[str, tuple[str, ...] | None]:
+    """The changed keys by table. They leave the log as they are read, so that none leaves it unread."""
+    cursor = await source.execute(
+        "WITH taken AS (DELETE FROM tiergate.dirty WHERE move_id = %s RETURNING table_name, key)"
+        " SELECT DISTINCT table_name, key::text FROM taken",
+        (way.move,),
+    )
+    found: dict[str, list[str]] = {}
+    emptied = set[str]()
+    async for name, key in cursor:
+        found.setdefault(name, []).append(key)
+        if key is None:
+            emptied.add(name)
+    return {name: None if name in emptied else tuple(keys) for name, keys in found.items()}
+
+
+def _chosen(way: Way, table: Table, schema: str, keys: tuple[str, ...] | None) -> list[str]:
+    """Conditions in SQL that together choose the tenant's rows of these keys, each of some of them."""
+    ours = f"t.tenant_id = {quote_literal(way.tenant)}"
+    if keys is None or not table.keys:
+        return [ours]
+    conditions = []
+    for at in range(0, len(keys), _KEYS_AT_ONCE):
+        some = quote_literal(f"[{','.join(keys[at : at + _KEYS_AT_ONCE])}]")
+        given = f"SELECT key FROM jsonb_array_elements({some}) AS element (key)"  # noqa: S608 - quoted
+        conditions.append(f"{ours} AND {table.keys_in('t', schema, given)}")
+    return conditions
+
+
+async def _bring(
+    source: Connection, target: Connection, way: Way, table: Table, keys: tuple[str, ...] | None
+) -> tuple[int, int]:
+    schema = way.source.placement.place.schema
+    rows = size = 0
+    for some in _chosen(way, table, schema, keys):
+        query, into = rows_of(way, table, some), into_of(way, table)
+        more_rows, more_bytes = await pour(source, target, query, into)
+        rows, size = rows + more_rows, size + more_bytes
+    return rows, size
