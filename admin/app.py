@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from admin.across_door import PATH, AcrossDoor
 from admin.acts import Acts, tenant_of
+from admin.advising import AdviceRoutes
 from admin.answers import JsonAnswer
 from admin.gate import Key, KeyGate, actor_of, read_limited
 from admin.leaving import unless_gone
@@ -72,6 +73,7 @@ def build_admin(
         raise ValueError(msg)
     acts, state = Acts(operations), _State(operations, gateway)
     orders = OrderRoutes(lambda: operations.ordering)
+    advice = AdviceRoutes(operations)
     shown = Key(key)
     apart = Key(cross_tenant_key) if cross_tenant_key is not None else None
     door = AcrossDoor(lambda: operations.across, apart, shown)
@@ -81,6 +83,7 @@ def build_admin(
             Route("/livez", state.live),
             Route("/readyz", state.ready),
             Route("/pools", state.pools),
+            Route("/advice", advice.advise),
             Route("/gateways", orders.list_gateways),
             Route("/orders", orders.list_standing),
             Route("/orders", orders.give, methods=["POST"]),

@@ -8,6 +8,7 @@ into the audit too.
 from dataclasses import dataclass, replace
 
 from admin.across import Across
+from admin.advising import Advising
 from admin.contexts import Contexts
 from admin.deleting import Deleting
 from admin.dsn import Dsn, is_same_address, read_dsn
@@ -73,7 +74,7 @@ class Suspended:
     is_drained: bool
 
 
-class Operations(Deleting, Owning, Contexts, Replicas):
+class Operations(Deleting, Owning, Contexts, Replicas, Advising):
     """Acts of operators.
 
     Every method may raise `RegistryUnavailable` and `RegistryFailed`; those that reach a cluster

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, assert_never
 
+from observe.busiest import Busiest, Load
 from pools.gates import Closure
 from pools.holdings import holdings
 from pools.switchboard import Switchboard
@@ -38,7 +39,9 @@ _MOST_POOLS = 200
 class Ledger(Protocol):
     """What is needed of the registry."""
 
-    async def beat(self, process: Process, holdings: Holdings, answers: Mapping[int, Answer]) -> None:
+    async def beat(
+        self, process: Process, holdings: Holdings, answers: Mapping[int, Answer], load: Load | None
+    ) -> None:
         """Write down that *process* is there."""
 
     async def leave(self, process: str) -> None:
@@ -73,10 +76,12 @@ class Orders:
 
     Attributes:
         process: How this process names itself.
+        busiest: Whom it works for, as far as it is told of requests.
     """
 
     def __init__(self, ledger: Ledger, process: Process, switchboard: Switchboard, *, emit: Emit) -> None:
         self.process = process
+        self.busiest = Busiest()
         self._ledger = ledger
         self._switchboard = switchboard
         self._emit = emit
@@ -235,7 +240,8 @@ class Orders:
 
     async def _beat(self) -> None:
         began_s, answers = self._loop.time(), self._answers()
-        await self._ledger.beat(self.process, holdings(self._switchboard, most=_MOST_POOLS), answers)
+        held = holdings(self._switchboard, most=_MOST_POOLS)
+        await self._ledger.beat(self.process, held, answers, self.busiest.load())
         self._is_written, self._beaten_s, self._told = True, began_s, answers
 
     async def _rest(self) -> None:

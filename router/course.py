@@ -68,6 +68,7 @@ class Course:
             database_s=self.database_s,
             total_s=time.monotonic() - self.began,
             error=error,
+            cluster=self.placement.place.cluster if self.placement else None,
         )
 
 

@@ -14,7 +14,7 @@ class RequestAnswered:
     """One request to a door has its answer.
 
     Attributes:
-        tenant: None while nobody is identified.
+        tenant, cluster: None while nobody is identified.
         outcome: "ok", or the error's stable code.
         status: The honest HTTP status.
         auth_s, queue_s, connect_s, database_s: Where the time went, seconds.
@@ -33,6 +33,7 @@ class RequestAnswered:
     database_s: float
     total_s: float
     error: Exception | None = None
+    cluster: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,7 +179,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
             hits=lambda: {"placement": directory.cache.hits, "credential": keys.cache.hits},
             inflight=lambda: admission.inflight,
         )
-        folds.append(metrics)
+        folds += [metrics, orders.busiest]
         await store.audit_head()  # remembered from here on, in the log and in the metrics
         provisioner = Provisioner(read_application(settings.application.sql), full_sql(settings))
         operations = Operations(store, provisioner, settings.application.schema)

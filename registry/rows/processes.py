@@ -7,21 +7,25 @@ from datetime import timedelta
 from sqlalchemy import Float, RowMapping, cast, delete, func, literal, null, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from observe.busiest import Load
 from registry.orders import Answer, Holdings, Known, Process
 from registry.rows.asking import Asking, rows
 from registry.tables import GATEWAY_PROCESS
 
 _ROW = GATEWAY_PROCESS.c
-_SILENT_S = cast(func.extract("epoch", func.clock_timestamp() - _ROW.seen_at), Float)
+SILENCE_S = cast(func.extract("epoch", func.clock_timestamp() - _ROW.seen_at), Float)
+"""Since a process was last heard of."""
 
 
 class Processes(Asking):
     """The processes that there are, as far as they could say so."""
 
-    async def beat(self, process: Process, holdings: Holdings, answers: Mapping[int, Answer]) -> None:
-        """Write down that *process* is there, what it has, and how far it is with its orders."""
+    async def beat(
+        self, process: Process, holdings: Holdings, answers: Mapping[int, Answer], load: Load | None = None
+    ) -> None:
+        """Write down that *process* is there, what it has and does, and how far it is with its orders."""
         said = {
-            "holdings": asdict(holdings),
+            "holdings": asdict(holdings) | ({"load": asdict(load)} if load is not None else {}),
             "answers": {str(number): asdict(answer) for number, answer in answers.items()},
         }
         new = upsert(GATEWAY_PROCESS).values(**asdict(process), **said)
@@ -52,7 +56,7 @@ class Processes(Asking):
         columns = [column for column in GATEWAY_PROCESS.columns if column.name not in {"holdings", "answers"}]
         wanted = select(
             *columns,
-            _SILENT_S.label("silent_s"),
+            SILENCE_S.label("silent_s"),
             (_ROW.holdings if holdings else null()).label("holdings"),
             (null() if order is None else _ROW.answers[literal(str(order))]).label("answer"),
         ).order_by(_ROW.gateway, _ROW.started_at, _ROW.id)

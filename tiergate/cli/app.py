@@ -4,6 +4,7 @@ import typer
 
 from tiergate.cli import (
     across,
+    advise,
     audit,
     clusters,
     context_keys,
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 gateway.add_to(app)
 gateways.add_to(app)
+advise.add_to(app)
 orders.add_to(app)
 app.add_typer(clusters.app, name="cluster")
 app.add_typer(tenants.app, name="tenant")
