@@ -21,6 +21,7 @@ from admin.advising import AdviceRoutes
 from admin.answers import JsonAnswer
 from admin.gate import Key, KeyGate, actor_of, read_limited
 from admin.leaving import unless_gone
+from admin.moving import MoveRoutes
 from admin.operations import Operations
 from admin.ordering import OrderRoutes
 from admin.problems import on_no_route, on_refusal, on_surprise
@@ -35,6 +36,7 @@ T = TypeVar("T")
 _SHORTEST_KEY = 16
 _GONE = 499
 _NOT_READY = 503
+_ASKED = ("pause", "resume", "cutover", "abort", "rollback", "cleanup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def build_admin(
         msg = f"an admin key has at least {_SHORTEST_KEY} characters"
         raise ValueError(msg)
     acts, state = Acts(operations), _State(operations, gateway)
-    orders = OrderRoutes(lambda: operations.ordering)
+    orders, moves = OrderRoutes(lambda: operations.ordering), MoveRoutes(lambda: operations.moving)
     advice = AdviceRoutes(operations)
     shown = Key(key)
     apart = Key(cross_tenant_key) if cross_tenant_key is not None else None
@@ -114,6 +116,11 @@ def build_admin(
             Route("/tenants/{name}/keys", acts.create_key, methods=["POST"]),
             Route("/tenants/{name}/sql", state.sql, methods=["POST"]),
             Route("/keys/{id}", acts.revoke_key, methods=["DELETE"]),
+            Route("/tenants/{name}/moves", moves.plan, methods=["POST"]),
+            Route("/moves", moves.list_moves),
+            Route("/moves/{id}", moves.show),
+            Route("/moves/{id}/evidence", moves.evidence),
+            *(Route(f"/moves/{{id}}/{wanted}", moves.ask, methods=["POST"]) for wanted in _ASKED),
             Route(PATH, door.read_across, methods=["POST"]),
         ],
         middleware=[Middleware(KeyGate, key=shown, apart=PATH)],

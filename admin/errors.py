@@ -121,6 +121,18 @@ class ScopeShared(TiergateError):
         super().__init__(f"the connections of tenant {tenant!r} are those of pool {place!r}, which it shares")
 
 
+class NotProven(TiergateError):
+    """A move has no evidence yet."""
+
+    code = "not-proven"
+    retryable = True
+    advice = "Ask again once it is cut over: `tiergate moves show` tells how far it is."
+
+    def __init__(self, move: str) -> None:
+        super().__init__(f"move {move} has left no evidence: it is not cut over")
+        self.move = move
+
+
 class NoSuchRoute(TiergateError):
     """Nothing is at this path, or not for this method."""
 

@@ -14,10 +14,12 @@ from admin.errors import (
     KeyInUse,
     NoSuchRoute,
     NotAdmitted,
+    NotProven,
     ScopeShared,
 )
 from config.errors import SettingsInvalid
 from fleet import errors as fleet
+from moves.errors import MoveRefused
 from pools import errors as pools
 from registry import errors as registry
 from tiergate.errors import TiergateError
@@ -29,6 +31,7 @@ _STATUS: dict[type[TiergateError], int] = {
     AcrossClosed: 404,
     AcrossKeyNeeded: 403,
     NoSuchRoute: 404,
+    NotProven: 404,
     BodyTooSlow: 408,
     BodyTooLarge: 413,
     BodyInvalid: 422,
@@ -45,6 +48,10 @@ _STATUS: dict[type[TiergateError], int] = {
     registry.UnknownPlace: 404,
     registry.UnknownDatabase: 404,
     registry.UnknownCredential: 404,
+    registry.UnknownMove: 404,
+    registry.MoveOpen: 409,
+    registry.SamePlace: 409,
+    MoveRefused: 409,
     registry.TenantExists: 409,
     registry.ClusterExists: 409,
     registry.WrongState: 409,
@@ -95,6 +102,9 @@ def refusal(error: TiergateError) -> Response:
     match error:
         case BodyInvalid():
             said["mistakes"] = list(error.mistakes)
+        case MoveRefused():
+            said["mistakes"] = list(error.reasons)
+            said["message"] = f"tenant {error.tenant!r} cannot be moved"
         case SettingsInvalid():
             said["mistakes"] = [str(mistake) for mistake in error.mistakes]
             said["message"] = str(error).partition("\n")[0]

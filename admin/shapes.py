@@ -55,7 +55,12 @@ def _head(text: object) -> Head:
     return found
 
 
-def _to_come(moment: datetime) -> datetime:
+def to_come(moment: datetime) -> datetime:
+    """*moment*, which must not be over.
+
+    Raises:
+        ValueError: It is.
+    """
     if moment <= datetime.now(UTC):
         msg = "lies in the past"
         raise ValueError(msg)
@@ -77,7 +82,7 @@ class NewKey(Shape):
 
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))] = list(Scope)
     note: Annotated[Line, Field(max_length=200)] = ""
-    expires_at: Annotated[AwareDatetime, AfterValidator(_to_come)] | None = None
+    expires_at: Annotated[AwareDatetime, AfterValidator(to_come)] | None = None
     replaces: Annotated[Line, Field(min_length=1, max_length=_LONGEST_ID)] | None = None
     overlap_s: Annotated[int, Field(ge=0, le=_LONGEST_OVERLAP_S)] = 86_400
 

@@ -45,7 +45,7 @@ class Provisioner:
 
     def __init__(self, application: ApplicationSql, full_sql: frozenset[Tier] = frozenset()) -> None:
         """*full_sql* are the tiers whose tenants may run all of SQL, and so make things of their own."""
-        self._application = application
+        self.application = application
         self.full_sql = full_sql
 
     async def prepare_cluster(
@@ -156,7 +156,7 @@ class Provisioner:
                 f" TO {quote_identifier(place.login)}".encode()
             )
         async with admin.transaction():
-            return await apply(admin, cluster, place.schema, self._application, roles.APP)
+            return await apply(admin, cluster, place.schema, self.application, roles.APP)
 
     async def _make_schema(
         self, cluster: ClusterAccess, admin: Connection, placement: Placement, let_in: _LetIn
@@ -215,7 +215,7 @@ class Provisioner:
     async def _fill(self, cluster: ClusterAccess, inside: Connection, placement: Placement) -> None:
         place = placement.place
         await put_context_key(inside, cluster.name, place)
-        await apply(inside, cluster, place.schema, self._application, place.login)
+        await apply(inside, cluster, place.schema, self.application, place.login)
         await (open_own_schema if place.tier in self.full_sql else close_own_schema)(inside, place)
 
 

@@ -107,9 +107,9 @@ KINDS = {
         cure="The cut-over waits for it, attempt by attempt. See who it is with `tiergate show`, or end it.",
     ),
     "leftovers": Kind(
-        forbids=True,
-        cure="An earlier move was cut short. See `tiergate moves list`; if none of the tenant is"
-        " open, delete the row.",
+        forbids=False,
+        cure="It is a mark of a move that is over, and this one replaces it. `tiergate moves list` tells what"
+        " became of that one.",
     ),
     "target-rows": Kind(
         forbids=True,

@@ -57,12 +57,12 @@ FROM (VALUES (1)) AS one LEFT JOIN tiergate.fence AS f ON f.tenant_id = %(tenant
 WHERE f.tenant_id IS NULL OR f.move_id IS NOT NULL OR (f.place, f.epoch) <> (%(place)s, %(epoch)s)
     OR f.state NOT IN ('active', 'read_only', 'suspended')""",
     ),
-    # A tombstone of an earlier move stays for ever, with a lower epoch; so does one of a deletion.
+    # A tombstone stays, of an earlier move, an attempt that was put off, or a deletion: it gives way.
     Look(
         "fence",
         """
 SELECT format('the target has a tenant of that name: its fence is %%s, in epoch %%s', state, epoch)
-FROM tiergate.fence WHERE tenant_id = %(tenant)s AND (state <> 'moved' OR epoch > %(epoch)s)""",
+FROM tiergate.fence WHERE tenant_id = %(tenant)s AND state NOT IN ('moved', 'deleted')""",
         _TARGET,
     ),
     Look(

@@ -11,12 +11,18 @@ from tiergate.tenant import Tier
 
 
 async def choose(
-    connection: AsyncConnection, tier: Tier, region: str | None, named: str | None
+    connection: AsyncConnection,
+    tier: Tier,
+    region: str | None,
+    named: str | None,
+    *,
+    apart: str | None = None,
 ) -> RowMapping:
     """The cluster that a new tenant of *tier* goes to; nobody removes it until the transaction ends.
 
     Args:
         named: Where to, when the operator has said; else the one with the fewest tenants.
+        apart: The one where it is, which is not chosen unless it is named.
 
     Raises:
         UnknownCluster, WrongTier, ResidencyViolated: The cluster that was named may not take it.
@@ -46,6 +52,8 @@ async def choose(
     fitting = select(CLUSTER).select_from(counted).where(CLUSTER.c.tier == tier)
     if region is not None:
         fitting = fitting.where(CLUSTER.c.region == region)
+    if apart is not None:
+        fitting = fitting.where(CLUSTER.c.name != apart)
     # A standard cluster whose preparation failed comes last: it may have to wait for an operator.
     is_unmade = select(PLACE.c.id).where(*unmade).exists()
     emptiest = fitting.order_by(is_unmade, func.coalesce(placed.c.tenants, 0), CLUSTER.c.name).limit(1)

@@ -7,7 +7,7 @@ from typing import Literal
 from sqlalchemy import Float, RowMapping, Select, cast, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from registry.errors import MoveOpen, SamePlace, UnknownMove, WrongState
+from registry.errors import MoveOpen, NoCluster, SamePlace, UnknownMove, WrongState
 from registry.moves import Move, MoveId, MoveState, MoveStep, Spot, Timing, Wanted
 from registry.placement import PlaceId, Placement, TenantState
 from registry.records import Entry
@@ -74,14 +74,7 @@ class Moves(Tenants):
             UnknownCluster, WrongTier, ResidencyViolated, NoCluster: As when a tenant is created.
         """
         async with self._changing() as connection:
-            state = await locked_state(connection, tenant)
-            if state not in {TenantState.ACTIVE, TenantState.SUSPENDED}:
-                raise WrongState(f"tenant {tenant!r}", state, "moved")
-            await refuse_moving(connection, tenant)
-            here = await self._placed(connection, tenant)
-            chosen = await choose(connection, tier, here.region, cluster)
-            if chosen["name"] == here.place.cluster:
-                raise SamePlace(tenant, here.place.cluster)
+            here, chosen = await self._both_ends(connection, tenant, tier, cluster)
             place = await self._make_room(connection, chosen, tier, application_schema)
             number = str(uuid.uuid4())
             planned = insert(MOVE).values(
@@ -96,6 +89,18 @@ class Moves(Tenants):
             detail = {"move": number, "from": here.place.cluster, "to": chosen["name"], "tier": tier}
             await self._write_down(connection, Entry(actor, "move.plan", tenant, detail=detail))
             return await move_of(connection, number)
+
+    async def foresee_move(
+        self, tenant: TenantId, tier: Tier, *, cluster: str | None
+    ) -> tuple[Placement, str]:
+        """Where the tenant is, and the cluster that `plan_move` would choose now; nothing is written down.
+
+        Raises:
+            Whatever `plan_move` does.
+        """
+        async with self._changing() as connection:
+            here, chosen = await self._both_ends(connection, tenant, tier, cluster)
+            return here, chosen["name"]
 
     async def move(self, number: MoveId) -> Move:
         """The move of that id.
@@ -181,6 +186,25 @@ class Moves(Tenants):
         async with self._reading() as connection:
             found = await rows(connection, _ENDS.where(there))
         return [self._end(each, each["target_epoch"]) for each in found]
+
+    async def _both_ends(
+        self, connection: AsyncConnection, tenant: TenantId, tier: Tier, named: str | None
+    ) -> tuple[Placement, RowMapping]:
+        """Where the tenant is, and the cluster that it may move to; both stay until the transaction ends."""
+        state = await locked_state(connection, tenant)
+        if state not in {TenantState.ACTIVE, TenantState.SUSPENDED}:
+            raise WrongState(f"tenant {tenant!r}", state, "moved")
+        await refuse_moving(connection, tenant)
+        here = await self._placed(connection, tenant)
+        try:
+            chosen = await choose(connection, tier, here.region, named, apart=here.place.cluster)
+        except NoCluster as error:
+            if here.tier is tier:
+                raise SamePlace(tenant, here.place.cluster) from error
+            raise
+        if chosen["name"] == here.place.cluster:
+            raise SamePlace(tenant, here.place.cluster)
+        return here, chosen
 
     def _end(self, found: RowMapping, epoch: int) -> Placement:
         return replace(self._placement(found), epoch=epoch)

@@ -165,9 +165,11 @@ async def test_what_lies_at_the_target_already_is_told(pair: Pair, code: str, mi
     assert set(await pair.find(placement, Tier.STANDARD)) == {code}
 
 
-async def test_a_tombstone_of_an_earlier_move_is_no_hindrance(pair: Pair) -> None:
+@pytest.mark.parametrize("state", ["moved", "deleted"])
+@pytest.mark.parametrize("epoch", [0, 1_000_000])
+async def test_a_tombstone_of_an_earlier_move_is_no_hindrance(pair: Pair, state: str, epoch: int) -> None:
     placement = await pair.here.create(Tier.PREMIUM)
-    gone = "INSERT INTO tiergate.fence VALUES ('{T}', 'pl_x', 0, 'moved')"
+    gone = f"INSERT INTO tiergate.fence VALUES ('{{T}}', 'pl_x', {epoch}, '{state}')"
 
     await run_sql(pair.there.admin(pair.there.shared), *planted(gone, placement))
 
