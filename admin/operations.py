@@ -22,13 +22,7 @@ from fleet.fence import FenceState
 from fleet.identity import recognize
 from fleet.provision import Provisioner
 from registry.differences import differences
-from registry.errors import (
-    BadCluster,
-    ClusterExists,
-    UnknownCluster,
-    UnknownTenant,
-    WrongState,
-)
+from registry.errors import BadCluster, ClusterExists, UnknownCluster, UnknownTenant, WrongState
 from registry.placement import Placement, TenantState
 from registry.records import Cluster, PlaceState, Tenant
 from registry.rows.clusters import SHARED_LOGIN

@@ -6,20 +6,16 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from moves.evidence import Cutover, Servers, TableProof, record
-from registry.moves import Move, MoveId, MoveState, Wanted
+from registry.moves import Wanted
 from registry.records import Asked
+from tests.support.moves import cut_over
 from tests.support.operators import World, create, error
 from tests.support.postgres import run_sql, url_of
 from tiergate.tenant import TenantId, Tier
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
-ON_THE_WAY = [
-    MoveState.PREPARING, MoveState.COPYING, MoveState.CATCHING_UP, MoveState.VERIFYING,
-    MoveState.READY, MoveState.CUTTING_OVER,
-]  # fmt: skip
 
 
 async def plan(api: httpx.AsyncClient, name: str, to: str = "premium", **said: object) -> httpx.Response:
@@ -29,30 +25,8 @@ async def plan(api: httpx.AsyncClient, name: str, to: str = "premium", **said: o
 async def planned(api: httpx.AsyncClient, name: str, **said: object) -> dict[str, Any]:
     """A new tenant on the standard tier, and its move."""
     (await create(api, name)).raise_for_status()
-    found: dict[str, Any] = (await plan(api, name, **said)).raise_for_status().json()
+    found: dict[str, Any] = (await plan(api, name, "premium", **said)).raise_for_status().json()
     return found
-
-
-async def claimed(world: World, number: str) -> Move:
-    move = await world.store.claim_move("w", for_s=60, only=MoveId(number))
-    assert move is not None
-    return move
-
-
-async def cut_over(world: World, number: str) -> Move:
-    """The same move, as after its cut-over."""
-    move = await claimed(world, number)
-    for state in ON_THE_WAY:
-        move = await world.store.advance_move(move, state)
-    move = await world.store.begin_cutover(move, hold_s=5)
-    assert move.target_epoch is not None
-    await world.store.publish_move(move.id, move.target_epoch)
-    return await world.store.move(move.id)
-
-
-async def registry(world: World, sql: str) -> Any:  # whatever the statement answers
-    async with world.store._writer.begin() as connection:
-        return (await connection.execute(text(sql))).scalar()
 
 
 async def outcomes(world: World, act: str, subject: str) -> list[str]:
@@ -78,7 +52,7 @@ async def test_a_move_is_written_down_and_shown_with_its_journal(
 
 async def test_looking_changes_nothing(ready: httpx.AsyncClient, world: World) -> None:
     (await create(ready, "looks")).raise_for_status()
-    before = await registry(world, "SELECT count(*) FROM tiergate_registry.audit")
+    before = await world.registry("SELECT count(*) FROM tiergate_registry.audit")
 
     seen = (await plan(ready, "looks", dry_run=True)).raise_for_status().json()
 
@@ -87,7 +61,7 @@ async def test_looking_changes_nothing(ready: httpx.AsyncClient, world: World) -
     )  # fmt: skip
     assert {table["table"] for table in seen["tables"]} == {"members", "projects", "tasks"}
     assert (await ready.get("/moves", params={"tenant": "looks"})).json() == {"moves": []}
-    assert await registry(world, "SELECT count(*) FROM tiergate_registry.audit") == before
+    assert await world.registry("SELECT count(*) FROM tiergate_registry.audit") == before
 
 
 async def test_what_would_fail_is_refused_with_every_reason_and_left_alone(
@@ -191,7 +165,7 @@ async def test_what_is_asked_of_a_move_fits_its_state(ready: httpx.AsyncClient, 
     assert await ask("rollback") == (409, "wrong-state")
     assert await ask("cutover") == (200, {"wanted": "cutover", "is_paused": False})
     assert await ask("abort") == (200, {"wanted": "abort", "is_paused": False})
-    await cut_over(world, number)
+    await cut_over(world.store, number)
     assert await ask("abort") == (409, "wrong-state")
     assert await ask("cleanup") == (200, {"wanted": "cleanup", "is_paused": False})
     assert await ask("rollback") == (200, {"wanted": "rollback", "is_paused": False})
@@ -237,7 +211,7 @@ async def test_the_evidence_of_a_move_is_signed_and_a_change_of_it_is_told(
 ) -> None:
     number = (await planned(ready, "proven"))["id"]
     early = await ready.get(f"/moves/{number}/evidence")
-    move = await cut_over(world, number)
+    move = await cut_over(world.store, number)
     proofs = [TableProof("members", 20, "ab", "ab"), TableProof("tasks", 5, "cd", "cd")]
     said = record(
         move,
@@ -248,9 +222,8 @@ async def test_the_evidence_of_a_move_is_signed_and_a_change_of_it_is_told(
     await world.store.record_evidence(move, said)
 
     whole = (await ready.get(f"/moves/{number}/evidence")).json()
-    await registry(
-        world,
-        "UPDATE tiergate_registry.move SET evidence = jsonb_set(evidence, '{record,rows}', '24') RETURNING 1",
+    await world.registry(
+        "UPDATE tiergate_registry.move SET evidence = jsonb_set(evidence, '{record,rows}', '24')"
     )
     changed = (await ready.get(f"/moves/{number}/evidence")).json()
 
@@ -266,7 +239,7 @@ async def test_the_evidence_of_a_move_is_signed_and_a_change_of_it_is_told(
 async def test_a_move_that_soaks_says_until_when(ready: httpx.AsyncClient, world: World) -> None:
     number = (await planned(ready, "soaks", soak_s=600))["id"]
 
-    await cut_over(world, number)
+    await cut_over(world.store, number)
 
     shown = (await ready.get(f"/moves/{number}")).json()
     spared = datetime.fromisoformat(shown["soaks_until"]) - datetime.fromisoformat(shown["cut_over_at"])

@@ -21,7 +21,7 @@ from observe.snapshot import BudgetCount, PoolSnapshot
 from registry.migrations import migrate
 from registry.store import Store, open_store
 from registry.vault import Vault
-from tests.support.postgres import ThreeClusters, open_database, url_of
+from tests.support.postgres import ThreeClusters, open_database, run_sql, url_of
 from tiergate.tenant import TenantId, Tier
 from verify.run import Tally, Tell, Verification
 from verify.site import Asked
@@ -45,6 +45,10 @@ class World:
     def with_files(self, application: Path) -> Operations:
         """The same, as after a restart with other SQL files."""
         return Operations(self.store, Provisioner(read_application(application)), "app")
+
+    async def registry(self, statement: str) -> list[tuple[object, ...]]:
+        """Run a statement in the registry, as whoever rules its server could."""
+        return await run_sql(self.registry_url, statement)
 
     def dsn(self, tier: Tier) -> str:
         """What an operator gives for the cluster of *tier*."""

@@ -46,6 +46,7 @@ def test_each_error_of_the_admin_port_has_a_status_of_its_own_kind() -> None:
         (errors.BodyInvalid(["x"]), 422),
         (errors.KeyInUse("c", "d", 1), 409),
         (errors.ScopeShared("t", "p"), 409),
+        (errors.NotProven("m"), 404),
     ]
 
     assert [refusal(error).status_code for error, _ in made] == [status for _, status in made]

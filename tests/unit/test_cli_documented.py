@@ -48,6 +48,9 @@ def test_every_command_that_was_promised_is_there() -> None:
             "drain",
             "reconnect",
             "kill",
+            "promote",
+            "demote",
+            "move",
         ],
         "cluster ": [
             "add",
@@ -62,6 +65,17 @@ def test_every_command_that_was_promised_is_there() -> None:
         "tenant ": ["create", "list", "show", "set", "suspend", "resume", "delete"],
         "key ": ["create", "list", "revoke"],
         "keys ": ["list", "rotate-context"],
+        "moves ": [
+            "list",
+            "show",
+            "watch",
+            "pause",
+            "resume",
+            "cutover",
+            "abort",
+            "rollback",
+            "cleanup",
+        ],
         "admin ": ["query"],
     }
 

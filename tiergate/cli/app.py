@@ -11,6 +11,8 @@ from tiergate.cli import (
     gateway,
     gateways,
     keys,
+    moves,
+    moving,
     orders,
     psql,
     tenants,
@@ -33,6 +35,8 @@ advise.add_to(app)
 orders.add_to(app)
 app.add_typer(clusters.app, name="cluster")
 app.add_typer(tenants.app, name="tenant")
+moving.add_to(app)
+app.add_typer(moves.app, name="moves")
 app.add_typer(keys.app, name="key")
 app.add_typer(context_keys.app, name="keys")
 psql.add_to(app)

@@ -97,6 +97,26 @@ class OrderUnfinished(TiergateError):
         super().__init__(f"{verb} {whom}: not done everywhere: {why}")
 
 
+class MoveUndone(TiergateError):
+    """A move was aborted."""
+
+    code = "move-undone"
+    advice = "The tenant is where it was. Mend what the message names, then ask for the move again."
+
+    def __init__(self, move: str, tenant: str, why: str) -> None:
+        super().__init__(f"move {move} of tenant {tenant} was aborted: {why}")
+
+
+class EvidenceFalse(TiergateError):
+    """A move's record is not as it was signed."""
+
+    code = "evidence-false"
+    advice = "Believe nothing in it. The audit's line `move.evidence` holds the SHA-256 of what was signed."
+
+    def __init__(self, move: str) -> None:
+        super().__init__(f"the record of move {move} was changed, or was not signed by this registry")
+
+
 class PlacesFailed(TiergateError):
     """A question across tenants has no answer, or half an answer, from some places."""
 
