@@ -11,7 +11,7 @@ from psycopg import errors as pg
 
 from fleet.access import Connection
 from fleet.application import ApplicationSql
-from moves.capture import count_dirty, install
+from moves.capture import count_dirty, install, remove
 from moves.copying import copy_chunk
 from moves.ends import End, Way, open_end
 from moves.passes import Pass, run_pass
@@ -176,6 +176,11 @@ class Moving:
         """Run SQL at the source as a superuser in its schema; {t} is the tenant, quoted."""
         await run_in(self.source, self.way.source, text.replace("{t}", f"'{self.tenant}'"))
 
+    async def write_elsewhere(self, text: str) -> None:
+        """The same in a session of its own."""
+        async with open_end(self.way.source, Deadline.after(60)) as connection:
+            await run_in(connection, self.way.source, text.replace("{t}", f"'{self.tenant}'"))
+
     async def spoil(self, text: str) -> None:
         """The same at the target."""
         await run_in(self.target, self.way.target, text.replace("{t}", f"'{self.tenant}'"))
@@ -241,7 +246,11 @@ async def open_moving(pair: tuple[Places, Places], tier: Tier = Tier.PREMIUM) ->
             "INSERT INTO tiergate.import_guard VALUES (%s, %s, %s, %s)",
             (way.tenant, target.place.id, way.move, way.attempt),
         )
-        yield Moving(way, first, second, await read_tables(first, source.place.schema))
+        try:
+            yield Moving(way, first, second, await read_tables(first, source.place.schema))
+        finally:
+            for connection, end in ((first, way.source), (second, way.target)):
+                await remove(connection, way.move, end.placement.place.schema)
 
 
 class Scribbler:
