@@ -25,6 +25,7 @@ class Signal(StrEnum):
     REQUESTS = "requests"
     DATABASE_TIME = "database-time"
     ROWS = "rows"
+    COMPLIANCE = "compliance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +134,16 @@ def _signals(standing: Standing) -> list[Signal]:
         found += [Signal.DATABASE_TIME] * (standing.database_share >= LARGE_SHARE)
     if standing.tenant.tier is Tier.STANDARD and standing.rows and standing.rows.in_table > MANY_ROWS:
         found.append(Signal.ROWS)
+    if standing.tenant.tier is Tier.STANDARD and standing.tenant.compliance is not None:
+        found.append(Signal.COMPLIANCE)
     return found
 
 
 def _facts(standing: Standing, signals: Collection[Signal]) -> str:
     name, cluster = standing.tenant.name, standing.cluster.name
     facts = []
+    if Signal.COMPLIANCE in signals:
+        facts.append(f"must live apart ({standing.tenant.compliance})")
     if standing.total.requests:
         facts.append(
             f"makes {standing.requests_share:.0%} of the requests and takes"
@@ -157,7 +162,7 @@ def _gain(standing: Standing, to: Tier, signals: Collection[Signal]) -> str:
         return f"{home} frees {standing.database_share:.0%} of the database time there for {others}".replace(
             "%", " %"
         )
-    return f"{home} takes them out of the tables that it shares with {others}"
+    return f"{home} takes its rows out of the tables that it shares with {others}"
 
 
 def _room(tenant: Tenant, to: Tier, clusters: Collection[Cluster]) -> str:

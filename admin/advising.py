@@ -221,6 +221,7 @@ def _tenant(standing: Standing, given: Advice | None) -> Json:
         "tier": tenant.tier,
         "cluster": tenant.cluster,
         "region": tenant.region,
+        "compliance": tenant.compliance,
         "requests": round(total.requests),
         "requests_share": round(standing.requests_share, 4),
         "database_s": round(total.database_s, 3),

@@ -28,6 +28,7 @@ class OwnOfTenant(Shape):
     max_tenant_waiting: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     weight: Annotated[int, Field(ge=1, le=1000)] | None = None
     warm: bool = False
+    compliance: Label | None = None
 
     def said(self) -> Own:
         """What the request says, without what it leaves out."""
@@ -53,4 +54,5 @@ def tenant_json(tenant: Tenant) -> Json:
         "created_at": tenant.created_at,
         "limits": asdict(tenant.limits),
         "warm": tenant.warm,
+        "compliance": tenant.compliance,
     }

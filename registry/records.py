@@ -82,6 +82,7 @@ class Tenant:
     Attributes:
         limits: Its own.
         warm: Whether connections to its place are kept open while nobody asks.
+        compliance: What asks for it to live apart, as "hipaa"; None when nothing does.
     """
 
     name: TenantId
@@ -94,10 +95,11 @@ class Tenant:
     epoch: int
     limits: TenantLimits
     warm: bool
+    compliance: str | None = None
 
 
 class Own(TypedDict, total=False):
-    """What an operator may set for one tenant alone: `TenantLimits`, and whether it is warm.
+    """What an operator may set for one tenant alone: `TenantLimits`, whether it is warm, and its compliance.
 
     What is missing stays as it is; a limit that is None is its tier's again.
     """
@@ -108,6 +110,7 @@ class Own(TypedDict, total=False):
     max_tenant_waiting: int | None
     weight: int | None
     warm: bool
+    compliance: str | None
 
 
 @dataclass(frozen=True, slots=True)

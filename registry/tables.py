@@ -125,6 +125,8 @@ TENANT = Table(
     _limit("weight", Integer, "1 AND 1000"),
     Column("warm", Boolean, nullable=False, server_default=text("false")),
     Index("tenant_warm_idx", "name", postgresql_where=text("warm")),
+    Column("compliance", Text),
+    Index("tenant_compliance_idx", "name", postgresql_where=text("compliance IS NOT NULL")),
 )
 """A limit that is null is its tier's."""
 

@@ -64,7 +64,9 @@ class Loads(Processes, Tenants):
         ]
 
     async def housed(self, names: Collection[str], places: Collection[PlaceId]) -> list[Tenant]:
-        """The tenants of these names, and those whose place is one of these."""
-        wanted = all_tenants().where(or_(TENANT.c.name.in_(names), PLACE.c.id.in_(places)))
+        """The tenants of these names, those whose place is one of these, and those that must live apart."""
+        wanted = all_tenants().where(
+            or_(TENANT.c.name.in_(names), PLACE.c.id.in_(places), TENANT.c.compliance.is_not(None))
+        )
         async with self._reading() as connection:
             return [tenant_of(found) for found in await rows(connection, wanted.order_by(TENANT.c.name))]

@@ -245,6 +245,7 @@ def tenant_of(found: RowMapping) -> Tenant:
         epoch=found["epoch"],
         limits=_limits(found),
         warm=found["warm"],
+        compliance=found["compliance"],
     )
 
 

@@ -6,7 +6,6 @@ from observe.busiest import Busy, Load, Work
 from registry.orders import Holdings, Process
 from registry.placement import PlaceId
 from tests.support.operators import World, create, error
-from tests.support.places import until
 from tests.support.postgres import run_sql
 from tiergate.tenant import TenantId, Tier
 
@@ -72,20 +71,31 @@ async def test_rows_are_told_of_every_tier_and_tenants_without_any_request_are_f
         await run_sql(
             world.clusters.of(tier).conninfo(place.database),
             f"INSERT INTO {place.schema}.members (tenant_id, email, name)"
-            f" SELECT '{name}', n || '@example.com', 'm' || n FROM generate_series(1, 70) AS n;"
-            f" ANALYZE {place.schema}.members",
+            f" SELECT '{name}', n || '@example.com', 'm' || n FROM generate_series(1, 70) AS n",
+            "SELECT pg_stat_force_next_flush()",
+            f"ANALYZE {place.schema}.members",
         )
 
-    async def is_told() -> bool:
-        told = tenants(await advised(ready))
-        found = [told.get(name, {}).get("largest_table") for name in homes]
-        return found == [{"table": "members", "rows": 70}] * len(Tier)
-
-    await until(is_told)
+    told = tenants(await advised(ready))
+    assert [told[name]["largest_table"] for name in homes] == [{"table": "members", "rows": 70}] * len(Tier)
     assert {*homes} - {*tenants(await advised(ready, "?tier=premium&cluster=premium-1"))} == {
         "rows-standard", "rows-government",
     }  # fmt: skip
     assert len(tenants(await advised(ready, "?limit=1"))) == 1
+
+
+async def test_who_must_live_apart_is_named_before_it_has_any_request_or_row(
+    ready: httpx.AsyncClient,
+) -> None:
+    assert (await create(ready, "clinic")).is_success
+    before = tenants(await advised(ready))
+    assert (await ready.patch("/tenants/clinic", json={"compliance": "hipaa"})).is_success
+
+    clinic = tenants(await advised(ready))["clinic"]
+    assert "clinic" not in before
+    assert (clinic["compliance"], clinic["signals"], clinic["to"]) == ("hipaa", ["compliance"], "premium")
+    assert (await ready.patch("/tenants/clinic", json={"compliance": None})).json()["compliance"] is None
+    assert "clinic" not in tenants(await advised(ready))
 
 
 async def test_a_cluster_that_does_not_answer_is_named_and_the_others_are_told(

@@ -243,9 +243,9 @@ async def unchained(store: Store, database: str) -> None:
         "ALTER TABLE tiergate_registry.cluster DROP pgbouncer, DROP pgbouncer_prepares",
         "ALTER TABLE tiergate_registry.data_database DROP context_retiring, DROP context_since",
         "ALTER TABLE tiergate_registry.tenant DROP requests_per_s, DROP burst, DROP max_tenant_inflight,"
-        " DROP max_tenant_waiting, DROP weight, DROP warm",
+        " DROP max_tenant_waiting, DROP weight, DROP warm, DROP compliance",
         "DROP TABLE tiergate_registry.replica, tiergate_registry.gateway_process,"
-        " tiergate_registry.pool_order",
+        " tiergate_registry.pool_order, tiergate_registry.move_step, tiergate_registry.move",
         "UPDATE tiergate_registry.revision SET version_num = '0002'",
     )
 

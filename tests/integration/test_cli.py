@@ -258,9 +258,10 @@ async def test_a_suspended_tenant_and_a_cluster_are_deleted_when_their_names_are
 
 async def test_a_tenants_own_limits_are_set_shown_and_given_back(operator: Operator) -> None:
     words = "--requests-per-s 0.5 --burst 100 --max-inflight 20 --max-waiting 200 --weight 4 --warm"
-    done = await operator.run("tenant", "set", "acme", *words.split())
+    done = await operator.run("tenant", "set", "acme", *words.split(), "--compliance", "hipaa")
     shown = await operator.run("tenant", "show", "acme", "--json")
     back = await operator.run("tenant", "set", "acme", "--requests-per-s", "tier", "--not-warm")
+    await operator.run("tenant", "set", "acme", "--compliance", "none")
     others = "--burst tier --max-inflight tier --max-waiting tier --weight tier"
     given = await operator.run("tenant", "set", "acme", *others.split(), "--json")
 
@@ -269,8 +270,9 @@ async def test_a_tenants_own_limits_are_set_shown_and_given_back(operator: Opera
     assert shown.json()["limits"] == {
         "requests_per_s": 0.5, "burst": 100, "max_tenant_inflight": 20, "max_tenant_waiting": 200, "weight": 4
     }  # fmt: skip
-    assert shown.json()["warm"]
+    assert (shown.json()["warm"], shown.json()["compliance"]) == (True, "hipaa")
     assert (facts["requests per s"], facts["burst"], facts["warm"]) == ("the tier's", "100", "no")
+    assert given.json()["compliance"] is None
     assert set(given.json()["limits"].values()) == {None}
 
 

@@ -48,8 +48,21 @@ def test_who_has_many_rows_in_one_table_should_have_tables_of_its_own() -> None:
     assert (given.to, given.signals) == (Tier.PREMIUM, (Signal.ROWS,))
     assert given.text == (
         "acme has about 3,200,000 rows in table events;"
-        " a schema of its own takes them out of the tables that it shares with 412 neighbours."
+        " a schema of its own takes its rows out of the tables that it shares with 412 neighbours."
     )
+
+
+def test_who_must_live_apart_should_leave_the_shared_tables_and_no_others() -> None:
+    must = replace(QUIET, tenant=replace(ACME, compliance="hipaa"), total=Total())
+    given = advice(must, EVERYWHERE)
+
+    assert given is not None
+    assert (given.to, given.signals) == (Tier.PREMIUM, (Signal.COMPLIANCE,))
+    assert given.text == (
+        "acme must live apart (hipaa);"
+        " a schema of its own takes its rows out of the tables that it shares with 412 neighbours."
+    )
+    assert advice(replace(must, tenant=replace(must.tenant, tier=Tier.PREMIUM)), EVERYWHERE) is None
 
 
 @pytest.mark.parametrize(

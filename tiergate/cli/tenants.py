@@ -143,6 +143,15 @@ def set_own(
         bool | None,
         typer.Option("--warm/--not-warm", help="Keep connections to its place open.", show_default=False),
     ] = None,
+    compliance: Annotated[
+        str | None,
+        typer.Option(
+            "--compliance",
+            metavar="LABEL",
+            help="What asks for it to live apart; `none` for nothing.",
+            show_default=False,
+        ),
+    ] = None,
     admin: AdminUrl = None,
     key: AdminKey = None,
     as_json: AsJson = False,
@@ -161,6 +170,8 @@ def set_own(
     }
     if warm is not None:
         body["warm"] = warm
+    if compliance is not None:
+        body["compliance"] = compliance if compliance != "none" else None
     if not body:
         raise BadInput("it is not said what to change", "Give at least one option, as --burst 100.")
     with open_admin(find_address(admin, key)) as api:
