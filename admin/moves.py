@@ -13,7 +13,8 @@ from fleet.application import ApplicationSql
 from moves.ends import End
 from moves.errors import MoveRefused
 from moves.finding import Finding
-from moves.preflight import Goal, Preflight, look
+from moves.preflight import Preflight, look
+from moves.sight import Goal
 from registry.moves import Move, MoveId, MoveStep, Timing, Wanted
 from registry.records import Cluster
 from registry.store import Store

@@ -111,11 +111,12 @@ async def fingerprint(connection: Connection, schema: str) -> str:
     and the types of the schema. Neither the schema's own name nor the order of columns counts, nor what
     a move has put there.
     """
-    lines = await _lines(connection, schema)
+    lines = await read_structure(connection, schema)
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
-async def _lines(connection: Connection, schema: str) -> list[str]:
+async def read_structure(connection: Connection, schema: str) -> list[str]:
+    """What `fingerprint` digests: how the tables are built, a line for each thing, for people to read."""
     async with connection.transaction():
         # What is in the search path is printed without its schema. Ours comes last: nothing in it is called.
         await connection.execute(
