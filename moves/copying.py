@@ -139,9 +139,7 @@ async def _pour_unchanged(
     )
     there = table.within(way.target.placement.place.schema)
     quiet = f"{wanted} AND NOT {table.keys_in('t', way.source.placement.place.schema, changed)}"
-    await target.execute(
-        f"CREATE TEMP TABLE tiergate_chunk (LIKE {there} INCLUDING GENERATED) ON COMMIT DROP".encode()
-    )
+    await target.execute(f"CREATE TEMP TABLE tiergate_chunk (LIKE {there} INCLUDING GENERATED)".encode())
     staged = f"pg_temp.tiergate_chunk ({quote_all(table.columns)})"
     _, size = await pour(source, target, rows_of(way, table, quiet), staged)
     same = " AND ".join(f"t.{name} = s.{name}" for name in ("tenant_id", *map(quote_identifier, table.keys)))
@@ -161,6 +159,7 @@ async def _pour_unchanged(
         f" SELECT {columns} FROM pg_temp.tiergate_chunk AS s"
         f" WHERE NOT EXISTS (SELECT FROM {there} AS t WHERE {same})".encode()
     )
+    await target.execute("DROP TABLE pg_temp.tiergate_chunk")
     return cursor.rowcount, size
 
 

@@ -64,7 +64,9 @@ async def test_no_other_tenant_is_logged(moving: Moving) -> None:
     await moving.watch()
 
     await moving.write(
-        "INSERT INTO seats VALUES ('other', 1, 1, 1); UPDATE seats SET place = 5; DELETE FROM seats"
+        "INSERT INTO seats VALUES ({t} || '-o', 1, 1, 1);"
+        "UPDATE seats SET place = 5 WHERE tenant_id = {t} || '-o';"
+        "DELETE FROM seats WHERE tenant_id = {t} || '-o'"
     )
 
     assert await logged(moving) == []
@@ -74,8 +76,10 @@ async def test_a_row_that_changes_hands_is_logged(moving: Moving) -> None:
     await moving.watch()
 
     await moving.write(
-        "INSERT INTO seats VALUES ('other', 1, 1, 1); UPDATE seats SET tenant_id = {t};"
-        "UPDATE seats SET tenant_id = 'other'; DELETE FROM seats"
+        "INSERT INTO seats VALUES ({t} || '-o', 1, 1, 1);"
+        "UPDATE seats SET tenant_id = {t} WHERE tenant_id = {t} || '-o';"
+        "UPDATE seats SET tenant_id = {t} || '-o' WHERE tenant_id = {t};"
+        "DELETE FROM seats WHERE tenant_id = {t} || '-o'"
     )
 
     assert await logged(moving) == [("seats", ["1"]), ("seats", ["1"])]
@@ -102,7 +106,8 @@ async def test_cascades_upserts_and_partitions_are_logged(moving: Moving) -> Non
 
     await moving.write(
         "INSERT INTO seats VALUES ({t}, 1) ON CONFLICT (tenant_id, id) DO UPDATE SET place = 9;"
-        "UPDATE events_old SET day = day + 1; UPDATE events SET day = '2027-01-01'; DELETE FROM seats"
+        "UPDATE events_old SET day = day + 1 WHERE tenant_id = {t};"
+        "UPDATE events SET day = '2027-01-01' WHERE tenant_id = {t}; DELETE FROM seats WHERE tenant_id = {t}"
     )
 
     assert await logged(moving) == [

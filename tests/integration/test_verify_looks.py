@@ -206,3 +206,22 @@ async def test_keys_that_are_being_replaced_are_no_mistake(
 
         assert [checked for checked in told if checked.findings] == [], when
     assert await run_sql(conninfo, "SELECT kid FROM tiergate.context_key") == [(key.kid + 1,)]
+
+
+async def test_a_move_that_goes_on_is_no_mistake(
+    installed: dict[Tier, Place], world: World, verification: Verification
+) -> None:
+    conninfo = world.clusters.standard.conninfo(installed[Tier.STANDARD].database)
+    function = "tiergate_moves.capture()"
+    await run_sql(
+        conninfo,
+        f"CREATE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN END'",
+        f"ALTER FUNCTION {function} OWNER TO tiergate_context",
+        f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC",
+    )
+    try:
+        told = await look(verification, Asked(cluster="standard-1", tries=False))
+    finally:
+        await run_sql(conninfo, f"DROP FUNCTION {function}")
+
+    assert [checked for checked in told if checked.is_failed] == []

@@ -150,7 +150,10 @@ class Moving:
         await install(self.target, self.way.move, self.tenant, schema, self.tables, always=False)
 
     async def guard_back(self) -> None:
-        """Let the move bring rows to the source."""
+        """Let the move bring rows to the source, which does not serve the tenant any more."""
+        await self.source.execute(
+            "UPDATE tiergate.fence SET state = 'moved' WHERE tenant_id = %s", (self.tenant,)
+        )
         await self.source.execute(
             "INSERT INTO tiergate.import_guard VALUES (%s, %s, %s, %s)",
             (self.tenant, self.way.source.placement.place.id, self.way.move, self.way.attempt),
@@ -281,7 +284,13 @@ async def scribble(connection: Connection, end: End, scribbler: Scribbler, count
         text = scribbler.statement()
         try:
             await run_in(connection, end, text)
-        except (pg.UniqueViolation, pg.ExclusionViolation, pg.ForeignKeyViolation, pg.DeadlockDetected):
+        except (
+            pg.UniqueViolation,
+            pg.ExclusionViolation,
+            pg.ForeignKeyViolation,
+            pg.DeadlockDetected,
+            pg.SerializationFailure,
+        ):
             continue
         done.append(text)
     return done

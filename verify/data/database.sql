@@ -43,6 +43,8 @@ SELECT (SELECT id FROM place WHERE nsp = pronamespace LIMIT 1), p.oid::regproced
 FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = pronamespace
 WHERE prosecdef AND nspname NOT IN ('pg_catalog', 'information_schema', 'tiergate') AND nspname NOT LIKE 'pg\_temp%%'
     AND NOT EXISTS (SELECT FROM place WHERE own_schema = nspname AND login_oid = proowner)
+    -- What logs a moving tenant's changes; nobody else may make anything there.
+    AND NOT (nspname = 'tiergate_moves' AND proowner = to_regrole('tiergate_context'))
 
 -- @ key-readable database failed
 -- Somebody besides tiergate_context may read or change the keys that tokens are signed with, or the secret that seals contexts: they can forge any tenant's.
