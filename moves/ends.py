@@ -11,7 +11,8 @@ from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId
 
 # Values pass from one server to the other as text, and digests are taken of text: pinned, whatever the
-# servers' own settings are. No limit of idleness may end a session that holds the tenant's lock.
+# servers' own settings are. The limit of idleness ends what a worker that stands still holds on to; the
+# cut-over has a shorter one. It is far above what one end waits for the other in a transaction.
 _SESSION = {
     "DateStyle": "ISO, MDY",
     "IntervalStyle": "postgres",
@@ -20,7 +21,7 @@ _SESSION = {
     "bytea_output": "hex",
     "lc_monetary": "C",
     "xmlbinary": "base64",
-    "idle_in_transaction_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "60s",
     "jit": "off",
 }
 _SINCE_17 = {"transaction_timeout": "0"}

@@ -36,13 +36,14 @@ class Cutover:
     Attributes:
         attempts: How many it took.
         pause_ms: For which the tenant's lock was held, in the attempt that succeeded.
-        delta_rows: How many changed rows were brought over meanwhile, and compared.
+        delta_rows: How many changed rows were brought over meanwhile, and compared. Both are None when the
+            worker died before it could write them down.
     """
 
     epoch: int
     attempts: int
-    pause_ms: int
-    delta_rows: int
+    pause_ms: int | None
+    delta_rows: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,22 +147,31 @@ async def leave_source(source: Connection, way: Way, left: Fence, epoch: int) ->
         raise _conflict(way.source, way.tenant, await read_fence(source, way.tenant))
 
 
-async def close_target(target: Connection, way: Way, serving: Fence) -> bool:
+async def close_target(target: Connection, way: Way, serving: Fence, last: int) -> bool:
     """Close what an attempt has opened that did not come to its end; whether there was anything.
 
-    Only for who has put its own attempt on the source's fence, which is *serving*, and on the guard.
+    Args:
+        serving: The source's fence, after our attempt was put on it.
+        last: The latest epoch that an attempt had been given by then. None of those leaves the source any
+            more; a later one is another worker's, who has taken the move from us, and may have left.
 
     Raises:
         MoveSuperseded: Another worker has the move.
     """
+    found = await read_fence(target, way.tenant)
+    if found is None or not found.serves(way.target):
+        return False
     async with target.transaction():
         await hold_served(target, way)
         cursor = await target.execute(
             "UPDATE tiergate.fence SET state = 'moved', move_id = NULL,"
             " forward = jsonb_build_object('place', %s::text, 'epoch', %s::bigint)"
-            " WHERE tenant_id = %s AND place = %s AND state = ANY (%s)",
-            (serving.place, serving.epoch, way.tenant, way.target.placement.place.id, list(SERVING)),
-        )
+            " WHERE tenant_id = %s AND place = %s AND state = ANY (%s) AND epoch <= %s",
+            (
+                serving.place, serving.epoch,
+                way.tenant, way.target.placement.place.id, list(SERVING), last,
+            ),
+        )  # fmt: skip
         return cursor.rowcount > 0
 
 
@@ -181,3 +190,8 @@ async def _leads_to(source: Connection, way: Way) -> bool:
 def _conflict(end: End, tenant: TenantId, found: Fence | None) -> FenceConflict:
     said = None if found is None else f"{found.state}, of place {found.place} in epoch {found.epoch}"
     return FenceConflict(tenant, f"this worker's at place {end.placement.place.id}", said)
+
+
+def conflict(way: Way) -> FenceConflict:
+    """The end that is thought to serve the tenant does not, or the other one does."""
+    return FenceConflict(way.tenant, f"that of place {way.source.placement.place.id}", "another's")

@@ -32,9 +32,17 @@ async def take(connection: Connection, way: Way) -> None:
     Raises:
         MoveSuperseded: There is no guard of this move.
     """
+    theirs = (way.tenant, way.target.placement.place.id, way.move)
+    cursor = await connection.execute(
+        "SELECT attempt::text FROM tiergate.import_guard"
+        " WHERE tenant_id = %s AND place = %s AND move_id = %s",
+        theirs,
+    )
+    if await cursor.fetchone() == (way.attempt,):
+        return
     cursor = await connection.execute(
         "UPDATE tiergate.import_guard SET attempt = %s WHERE tenant_id = %s AND place = %s AND move_id = %s",
-        (way.attempt, way.tenant, way.target.placement.place.id, way.move),
+        (way.attempt, *theirs),
     )
     if cursor.rowcount == 0:
         raise MoveSuperseded(way.move)

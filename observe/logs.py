@@ -26,6 +26,9 @@ from tiergate.events import (
     Event,
     GatesSet,
     LoopFailed,
+    MoveCutOver,
+    MoveFailed,
+    MoveStepped,
     OrderDone,
     PoolClosed,
     ProtectionLost,
@@ -125,10 +128,24 @@ class Log:
             case OrderDone(order, verb, scope, actor, took_s):
                 told = {"verb": verb, "scope": scope, "actor": actor}
                 self.say("info", "order-done", order=order, **told, ms=_ms(took_s))
+            case MoveStepped() | MoveCutOver() | MoveFailed():
+                self._tell_move(event)
             case LoopFailed(loop, error):
                 self._limit("error", "loop-failed", loop, loop=loop, error=scrub(error))
             case _:
                 assert_never(event)
+
+    def _tell_move(self, event: MoveStepped | MoveCutOver | MoveFailed) -> None:
+        told: dict[str, object] = {"move": event.move, "tenant": event.tenant}
+        match event:
+            case MoveStepped(state=state):
+                self.say("info", "move-stepped", **told, state=state)
+            case MoveCutOver(tier=tier, pause_s=pause_s, locked_s=locked_s, keys=keys):
+                took = {"ms": _ms(pause_s), "locked_ms": _ms(locked_s)}
+                self.say("info", "move-cut-over", **told, tier=tier, keys=keys, **took)
+            case MoveFailed(move, _, state, outcome, error, is_retried):
+                told |= {"state": state, "outcome": outcome, "retried": is_retried, "error": scrub(error)}
+                self._limit("warning", "move-failed", move, **told)
 
     def _tell_request(self, event: RequestAnswered) -> None:
         self._end_window()

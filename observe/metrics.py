@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from observe.clusters import ClusterGauges
+from observe.moves import MoveMetrics
 from observe.outcomes import known_outcomes
 from observe.processes import is_shared
 from observe.replicas import ReplicaMetrics
@@ -29,6 +30,9 @@ from tiergate.events import (
     Event,
     GatesSet,
     LoopFailed,
+    MoveCutOver,
+    MoveFailed,
+    MoveStepped,
     OrderDone,
     PoolClosed,
     ProtectionLost,
@@ -89,7 +93,8 @@ class Metrics:
         self._make_pool_metrics()
         self._make_registry_metrics()
         self._replicas = ReplicaMetrics(self.registry)
-        self._tallies.append(self._replicas.reads)
+        self._moves = MoveMetrics(self.registry)
+        self._tallies += [self._replicas.reads, *self._moves.tallies]
 
     def _make_request_metrics(self, outcomes: Iterable[str]) -> None:
         tiers = (*Tier, UNKNOWN)
@@ -240,6 +245,8 @@ class Metrics:
                 self._closed_scopes.labels("drain").set(drained)
             case OrderDone(verb=verb):
                 self._orders.add((verb,))
+            case MoveStepped() | MoveCutOver() | MoveFailed():
+                self._moves(event)
             case LoopFailed(loop=loop):
                 self._loops_failed.add((loop,))
             case _:

@@ -75,6 +75,12 @@ class Places:
 
     async def create(self, tier: Tier) -> Placement:
         """A new tenant of *tier*, with its place made and its fence open."""
+        placement = self.placement(TenantId(f"t-{secrets.token_hex(4)}"), tier)
+        await self.provisioner.create(self.access, placement, Deadline.after(60))
+        return placement
+
+    def placement(self, tenant: TenantId, tier: Tier) -> Placement:
+        """Where *tenant* could live, in an epoch of its own; nothing is made."""
         name, epoch = f"pl_{secrets.token_hex(6)}", next(_epochs)
         own = replace(
             self.shared, id=PlaceId(name), tier=tier, login=name, password=secrets.token_urlsafe(32)
@@ -84,10 +90,7 @@ class Places:
             Tier.PREMIUM: replace(own, schema=name),
             Tier.GOVERNMENT: replace(own, database=name),
         }[tier]
-        tenant = TenantId(f"t-{secrets.token_hex(4)}")
-        placement = Placement(tenant, tier, TenantState.ACTIVE, place, epoch, None)
-        await self.provisioner.create(self.access, placement, Deadline.after(60))
-        return placement
+        return Placement(tenant, tier, TenantState.ACTIVE, place, epoch, None)
 
     def admin(self, place: Place) -> str:
         """The superuser's conninfo for the database that *place* is in."""
@@ -99,15 +102,19 @@ class Places:
 
 @asynccontextmanager
 async def open_places(
-    server: Cluster, application: ApplicationSql = SMALL, *, full_sql: frozenset[Tier] = frozenset()
+    server: Cluster,
+    application: ApplicationSql = SMALL,
+    *,
+    full_sql: frozenset[Tier] = frozenset(),
+    name: str = "main",
 ) -> AsyncIterator[Places]:
     """An application, on a fresh database that is a prepared cluster of all three tiers."""
     async with open_database(server) as conninfo:
         part = {key: str(value) for key, value in conninfo_to_dict(conninfo).items()}
         address = make_conninfo("", host=part["host"], port=part["port"])
-        access = ClusterAccess("main", address, part["dbname"], part["user"], part["password"])
+        access = ClusterAccess(name, address, part["dbname"], part["user"], part["password"])
         shared = Place(
-            id=PlaceId("pl_shared"),
+            id=PlaceId(f"pl_shared_{name}"),
             tier=Tier.STANDARD,
             cluster=access.name,
             conninfo=address,

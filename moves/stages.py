@@ -1,0 +1,236 @@
+"""The stages of a move before its cut-over, each in pieces that end soon; and the passes of all of them.
+
+Every piece may be done twice. None of them decides what comes next.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias
+
+from fleet.access import Connection
+from moves import capture, guard
+from moves.copying import copied, copy_chunk
+from moves.digests import Difference, Key, compare_chunk, compare_keys, whole
+from moves.errors import RowsDiffer, StructureChanged
+from moves.evidence import TableProof
+from moves.fencing import unstamp
+from moves.ground import Ground
+from moves.loading import open_loading
+from moves.passes import Pass, apply_dirty, open_pass
+from moves.sequences import advance
+from moves.steps import Step
+from moves.tables import Table, fingerprint
+from moves.throttle import Pace, Throttle, probe_of, rows_for
+from moves.together import together
+from tiergate.deadline import Deadline
+from tiergate.tenant import TenantId, Tier
+
+Suspects: TypeAlias = tuple[Table, Sequence[Key]]
+"""Rows of a table that may differ, by their keys."""
+
+PIECE_ROWS = 5_000
+"""Compared at one time: some tens of milliseconds."""
+
+_FIRST_ROWS = 1_000
+
+
+@dataclass(slots=True)
+class Pacing:
+    """How fast one copy goes, as far as it has been found out.
+
+    Attributes:
+        rows: Of the next chunk.
+    """
+
+    pace: Pace = field(default_factory=Pace)
+    rows: int = _FIRST_ROWS
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How far a stage is.
+
+    Attributes:
+        after: The last key of *table* that was done; None before the first.
+    """
+
+    rows: int = 0
+    size_bytes: int = 0
+    table: str | None = None
+    after: tuple[str, ...] | None = None
+    is_done: bool = False
+
+    @classmethod
+    def of(cls, told: object) -> "Count":
+        """What `told` has written; a new one from anything else."""
+        if not isinstance(told, Mapping):
+            return cls()
+        after = told.get("after")
+        return cls(
+            rows=int(told.get("rows", 0)),
+            size_bytes=int(told.get("size_bytes", 0)),
+            table=told.get("table"),
+            after=None if after is None else tuple(after),
+        )
+
+    def told(self) -> dict[str, object]:
+        """As JSON, for the registry and for people."""
+        return {"rows": self.rows, "size_bytes": self.size_bytes, "table": self.table, "after": self.after}
+
+
+async def refuse_unlike(ground: Ground) -> None:
+    """See that both ends have the same tables, built alike.
+
+    Raises:
+        StructureChanged: They have not.
+    """
+    here = await fingerprint(ground.source, ground.source_schema)
+    there = await fingerprint(ground.target, ground.target_schema)
+    if here != there:
+        raise StructureChanged(ground.way.tenant, "they were made from other SQL, or changed since")
+
+
+async def begin_capture(ground: Ground) -> None:
+    """Log the tenant's changes at the source from now on, and those at the target that are not ours."""
+    way = ground.way
+    await capture.install(
+        ground.source, way.move, way.tenant, ground.source_schema, ground.tables, always=True
+    )
+    await ground.reached(Step.SOURCE_CAPTURED)
+    await capture.install(
+        ground.target, way.move, way.tenant, ground.target_schema, ground.tables, always=False
+    )
+    await ground.reached(Step.TARGET_CAPTURED)
+    await advance(ground.source, ground.target, way, ground.tables)
+    await ground.reached(Step.SEQUENCES_ADVANCED)
+
+
+async def take_back(ground: Ground) -> None:
+    """Remove the triggers, guards and stamps of a move that is over, at both ends."""
+    way = ground.way
+    for connection, schema in (
+        (ground.source, ground.source_schema),
+        (ground.target, ground.target_schema),
+    ):
+        await capture.remove(connection, way.move, schema)
+        await guard.drop(connection, way)
+        await unstamp(connection, way)
+
+
+async def copy(ground: Ground, pacing: Pacing, probe: Connection, deadline: Deadline) -> Count:
+    """Copy chunk after chunk, for as long as there is time, no faster than others at the source can bear."""
+    throttle = Throttle(probe_of(probe), pacing.pace)
+    done = await copied(ground.target, ground.way)
+    for table in ground.tables:
+        if table.name in done and done[table.name].is_done:
+            continue
+        is_last = False
+        while not is_last:
+            if not deadline.left_s():
+                return await _count(ground, table.name, is_done=False)
+            is_last = await throttle.run(partial(_copy_chunk, ground, table, pacing))
+            await ground.reached(Step.CHUNK_COPIED)
+    return await _count(ground, None, is_done=True)
+
+
+async def _copy_chunk(ground: Ground, table: Table, pacing: Pacing) -> bool:
+    began_s = time.monotonic()
+    chunk = await copy_chunk(ground.source, ground.target, ground.way, table, rows=pacing.rows)
+    pacing.rows = rows_for(pacing.rows, time.monotonic() - began_s, chunk.size_bytes)
+    return chunk.is_last
+
+
+async def run_pass(ground: Ground, suspects: Suspects | None = None) -> Pass:
+    """Bring over what has changed, so that the target is as the source was at one moment.
+
+    Args:
+        suspects: Keys of a table, whose rows are then compared at that moment.
+
+    Raises:
+        RowsDiffer: One of those rows is not the same.
+        MoveSuperseded: Another worker has the move.
+    """
+    way, source, target = ground.way, ground.source, ground.target
+    async with source.transaction():
+        await source.execute(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        async with open_loading(target, way):
+            brought = await apply_dirty(source, target, way, ground.tables)
+            if suspects is not None:
+                table, keys = suspects
+                if differing := await compare_keys(source, target, way, table, keys):
+                    raise RowsDiffer(way.tenant, table.name, Difference(table.name, differing[0]).key_text)
+        await ground.reached(Step.CHANGES_AT_TARGET)
+    await ground.reached(Step.CHANGES_DONE)
+    return brought
+
+
+async def prove(ground: Ground) -> list[TableProof]:
+    """Digests of all rows at both ends, at one moment of the source.
+
+    Raises:
+        RowsDiffer: They are not the same.
+        MoveSuperseded: Another worker has the move.
+    """
+    way, source, target = ground.way, ground.source, ground.target
+    proofs = []
+    async with open_pass(source, target, way, ground.tables):
+        for table in ground.tables:
+            async with together() as tasks:
+                here = tasks.create_task(whole(source, way.tenant, ground.source_schema, table), name="here")
+                there = tasks.create_task(
+                    whole(target, way.tenant, ground.target_schema, table), name="there"
+                )
+            if here.result() != there.result():
+                raise RowsDiffer(way.tenant, table.name, "(one of them)")
+            rows = await _rows(source, way.tenant, table.within(ground.source_schema))
+            proofs.append(TableProof(table.name, rows, here.result(), there.result()))
+    return proofs
+
+
+async def verify(ground: Ground, count: Count, deadline: Deadline) -> Count:
+    """Compare chunk after chunk by digests that the databases compute, for as long as there is time.
+
+    What differs may just have changed: it is looked at again after a pass, at one moment of the source.
+
+    Raises:
+        RowsDiffer: It differs then, too.
+    """
+    names = [table.name for table in ground.tables]
+    tables = ground.tables[names.index(count.table) if count.table in names else 0 :]
+    after, rows = count.after, count.rows
+    for table in tables:
+        is_last = False
+        while not is_last:
+            if not deadline.left_s():
+                return Count(rows=rows, table=table.name, after=after)
+            seen = await compare_chunk(ground.source, ground.target, ground.way, table, after, PIECE_ROWS)
+            if seen.differing:
+                await run_pass(ground, (table, seen.differing))
+            rows += seen.rows
+            after, is_last = seen.after, seen.after is None
+            await ground.reached(Step.CHUNK_COMPARED)
+    return Count(rows=rows, is_done=True)
+
+
+async def analyze(ground: Ground) -> None:
+    """Tell the target's planner what has come, where nobody else's rows are in the tables."""
+    if ground.way.target.placement.tier is Tier.STANDARD:
+        return
+    for table in ground.tables:
+        await ground.target.execute(f"ANALYZE {table.within(ground.target_schema)}".encode())
+
+
+async def _rows(connection: Connection, tenant: TenantId, relation: str) -> int:
+    cursor = await connection.execute(
+        f"SELECT count(*) FROM {relation} WHERE tenant_id = %s".encode(),  # noqa: S608 - quoted
+        (tenant,),
+    )
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
+async def _count(ground: Ground, table: str | None, *, is_done: bool) -> Count:
+    done = (await copied(ground.target, ground.way)).values()
+    return Count(sum(each.rows for each in done), sum(each.size_bytes for each in done), table, None, is_done)

@@ -1,0 +1,30 @@
+"""A tenant moves from any tier to any other while it works, and nothing of it is left behind."""
+
+import itertools
+from collections.abc import AsyncIterator
+
+import pytest
+
+from registry.moves import MoveState
+from tests.support.movers import NOW, Movers, open_movers
+from tests.support.postgres import ThreeClusters
+from tiergate.tenant import Tier
+
+
+@pytest.fixture(scope="module")
+async def movers(three_clusters: ThreeClusters) -> AsyncIterator[Movers]:
+    async with open_movers(three_clusters) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(("here", "there"), [*itertools.permutations(Tier, 2)])
+async def test_a_tenant_is_moved_from_any_tier_to_any_other(movers: Movers, here: Tier, there: Tier) -> None:
+    tenant = await movers.tenant(f"from-{here}-to-{there}", here)
+
+    move = await movers.carry(await movers.plan(tenant, there, NOW))
+
+    assert move.state is MoveState.DONE, move.error
+    assert (await movers.placed(tenant)).tier is there
+    assert await movers.members(tenant) == [1, 2, 3]
+    await movers.write(tenant, 4)
+    assert await movers.left_behind(tenant, move.id) == []
