@@ -18,7 +18,8 @@ from registry.moves import Move, MoveId, MoveState
 from registry.store import Store
 from tiergate.deadline import Deadline
 from tiergate.errors import TiergateError
-from tiergate.events import Emit, MoveFailed, MoveStepped
+from tiergate.events import Emit
+from tiergate.happenings.moves import MoveFailed, MoveStepped
 
 
 class Acting:

@@ -23,7 +23,8 @@ from registry.moves import Move, MoveId, MoveState
 from registry.store import Store
 from tiergate.deadline import Deadline
 from tiergate.errors import TiergateError
-from tiergate.events import Emit, MoveCutOver
+from tiergate.events import Emit
+from tiergate.happenings.moves import MoveCutOver
 
 PIECE_S = 2.0
 """A piece that could go on for long ends about then."""

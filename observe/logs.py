@@ -24,12 +24,7 @@ from tiergate.events import (
     ConnectionOpened,
     DialFailed,
     Event,
-    GatesSet,
     LoopFailed,
-    MoveCutOver,
-    MoveFailed,
-    MoveStepped,
-    OrderDone,
     PoolClosed,
     ProtectionLost,
     RegistryFound,
@@ -43,6 +38,8 @@ from tiergate.events import (
     StaleRead,
     StaleRouteRefused,
 )
+from tiergate.happenings.moves import MoveCutOver, MoveFailed, MoveStepped
+from tiergate.happenings.orders import GatesSet, OrderDone
 
 Level = Literal["debug", "info", "warning", "error"]
 Requests = Literal["none", "failed", "all"]

@@ -28,12 +28,7 @@ from tiergate.events import (
     ConnectionOpened,
     DialFailed,
     Event,
-    GatesSet,
     LoopFailed,
-    MoveCutOver,
-    MoveFailed,
-    MoveStepped,
-    OrderDone,
     PoolClosed,
     ProtectionLost,
     RegistryFound,
@@ -47,6 +42,8 @@ from tiergate.events import (
     StaleRead,
     StaleRouteRefused,
 )
+from tiergate.happenings.moves import MoveCutOver, MoveFailed, MoveStepped
+from tiergate.happenings.orders import GatesSet, OrderDone
 from tiergate.tenant import Tier
 
 PHASES = ("auth", "queue", "connect", "database", "total")

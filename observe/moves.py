@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from observe.tally import CounterTally, HistogramTally
-from tiergate.events import MoveCutOver, MoveFailed, MoveStepped
+from tiergate.happenings.moves import MoveCutOver, MoveEvent, MoveFailed, MoveStepped
 from tiergate.tenant import Tier
 
 STATES = (
@@ -11,7 +11,6 @@ STATES = (
     "cleaning", "done", "returning", "aborting", "aborted", "rolled_back",
 )  # fmt: skip
 """Those of `registry.moves.MoveState`."""
-MoveEvent = MoveStepped | MoveCutOver | MoveFailed
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 

@@ -17,7 +17,8 @@ from pools.errors import DeadlineExceeded, Drained, Paused, QueueFull
 from registry.orders import Kind, Scope, Verb
 from registry.placement import Place, PlaceId, Placement
 from tiergate.deadline import Deadline
-from tiergate.events import Emit, GatesSet
+from tiergate.events import Emit
+from tiergate.happenings.orders import GatesSet
 from tiergate.tenant import TenantId, Tier
 
 K = TypeVar("K", TenantId, PlaceId)

@@ -23,7 +23,8 @@ from registry.cache import jitter
 from registry.errors import RegistryFailed, RegistryUnavailable
 from registry.orders import BEAT_S, Answer, Holdings, Kind, Known, Order, Process, Verb
 from tiergate.deadline import finish
-from tiergate.events import Emit, LoopFailed, OrderDone
+from tiergate.events import Emit, LoopFailed
+from tiergate.happenings.orders import OrderDone
 from tiergate.tenant import TenantId
 
 MARGIN_S = 60.0

@@ -6,6 +6,8 @@ An event carries facts, never row values, SQL text or secrets.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tiergate.happenings.moves import MoveEvent
+from tiergate.happenings.orders import OrderEvent
 from tiergate.tenant import TenantId, Tier
 
 
@@ -235,84 +237,6 @@ class AuditCut:
 
 
 @dataclass(frozen=True, slots=True)
-class GatesSet:
-    """What operators have paused or drained has changed, in this process.
-
-    Attributes:
-        paused, drained: How many tenants, pools and clusters are, now.
-    """
-
-    paused: int
-    drained: int
-
-
-@dataclass(frozen=True, slots=True)
-class OrderDone:
-    """This process has carried out an operator's order.
-
-    Attributes:
-        order: Its number.
-        scope: As "tenant 'acme'".
-        took_s: Since this process has heard of it.
-    """
-
-    order: int
-    verb: str
-    scope: str
-    actor: str
-    took_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class MoveStepped:
-    """A move has come to another state, as this process has brought it there.
-
-    Attributes:
-        state: See `registry.moves.MoveState`.
-    """
-
-    move: str
-    tenant: TenantId
-    state: str
-
-
-@dataclass(frozen=True, slots=True)
-class MoveCutOver:
-    """A tenant has moved, or returned.
-
-    Attributes:
-        tier: Where it lives from now on.
-        pause_s: For how long its requests were held at gates, from the first word to the last.
-        locked_s: For how long they would have waited in the database meanwhile.
-        keys: How many changed rows were brought over in that time.
-    """
-
-    move: str
-    tenant: TenantId
-    tier: Tier
-    pause_s: float
-    locked_s: float
-    keys: int
-
-
-@dataclass(frozen=True, slots=True)
-class MoveFailed:
-    """A piece of a move did not succeed; it is tried again, put off, or the move is taken back.
-
-    Attributes:
-        state: In which it was.
-        outcome: The error's stable code.
-    """
-
-    move: str
-    tenant: TenantId
-    state: str
-    outcome: str
-    error: str
-    is_retried: bool
-
-
-@dataclass(frozen=True, slots=True)
 class LoopFailed:
     """A background loop met an error it does not know, and goes on."""
 
@@ -341,11 +265,8 @@ Event = (
     | RegistryFound
     | AuditGrew
     | AuditCut
-    | GatesSet
-    | OrderDone
-    | MoveStepped
-    | MoveCutOver
-    | MoveFailed
+    | OrderEvent
+    | MoveEvent
     | LoopFailed
 )
 Emit = Callable[[Event], None]

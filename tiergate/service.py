@@ -8,8 +8,8 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from admin.app import Gateway as AdminGateway
@@ -20,6 +20,8 @@ from config.settings import Settings
 from fleet.application import read_application
 from fleet.lag import open_lags
 from fleet.provision import Provisioner
+from moves.mover import Mover
+from moves.worker import Worker
 from observe.lines import LineWriter
 from observe.logs import Log
 from observe.metrics import Metrics
@@ -46,6 +48,7 @@ from tiergate.identifying import identifier
 from tiergate.limits import door_limits, forget_after_s, full_sql, pool_limits, rates, retire_after_s
 from tiergate.listening import Addresses, Server, url
 from tiergate.process import this_process
+from tiergate.signals import signals
 from verify.run import Verification
 
 _REFRESH_S = 1.0
@@ -71,6 +74,7 @@ class Gateway:
     warmth: Warmth
     switchboard: Switchboard
     orders: Orders
+    worker: Worker
     admission: Admission
     door: SqlDoor
     operations: Operations
@@ -169,9 +173,13 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         )
         orders = Orders(store, process, switchboard, emit=emit)
         warmth = Warmth(store, switchboard, emit=emit)
+        provisioner = Provisioner(read_application(settings.application.sql), full_sql(settings))
+        mover = Mover(store, provisioner, emit=emit)
+        worker = Worker(store, mover, f"{process.gateway} {process.pid}", emit=emit)
         feed = Feed(
             settings.registry.url, directory, keys,
-            emit=emit, on_order=orders.wake, on_tenant=warmth.wake, timeout_s=settings.registry.timeout_s,
+            emit=emit, on_order=orders.wake, on_tenant=warmth.wake, on_move=worker.wake,
+            timeout_s=settings.registry.timeout_s,
         )  # fmt: skip
         admission = Admission(settings.gateway.max_inflight, rates(settings))
         metrics = Metrics(
@@ -181,7 +189,6 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         )
         folds += [metrics, orders.busiest]
         await store.audit_head()  # remembered from here on, in the log and in the metrics
-        provisioner = Provisioner(read_application(settings.application.sql), full_sql(settings))
         operations = Operations(store, provisioner, settings.application.schema)
         operations.retire_after_s = retire_after_s(settings)
         lags = await stack.enter_async_context(open_lags(operations.access, emit))
@@ -195,7 +202,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
             full_sql=lambda: provisioner.full_sql, guard=lambda: door.guard,
         )  # fmt: skip
         gateway = Gateway(
-            settings, store, directory, keys, feed, warmth, switchboard, orders, admission,
+            settings, store, directory, keys, feed, warmth, switchboard, orders, worker, admission,
             door, operations, verification, metrics, log, reread,
         )  # fmt: skip
         await stack.enter_async_context(_background(gateway))
@@ -214,7 +221,8 @@ async def _background(gateway: Gateway) -> AsyncIterator[None]:
 
     loops = {
         "registry feed": gateway.feed.run(), "keys in use": gateway.keys.run(),
-        "orders": gateway.orders.run(), "warm tenants": gateway.warmth.run(), "refresh metrics": refresh(),
+        "orders": gateway.orders.run(), "warm tenants": gateway.warmth.run(), "moves": gateway.worker.run(),
+        "refresh metrics": refresh(),
     }  # fmt: skip
     async with running(loops):
         yield
@@ -250,27 +258,6 @@ async def serve(
         back.end(within_s=_LAST_WORDS_S)
 
 
-@contextmanager
-def signals(gateway: Gateway) -> Iterator[None]:
-    """Meanwhile SIGTERM and SIGINT drain, and SIGHUP reloads."""
-    loop = asyncio.get_running_loop()
-
-    def reload() -> None:
-        try:
-            gateway.reload()
-        except Exception as exc:  # noqa: BLE001 - a mistake in the file must not end a running gateway
-            gateway.log.say("error", "reload-refused", error=str(exc))
-
-    loop.add_signal_handler(signal.SIGTERM, gateway.stop.set)
-    loop.add_signal_handler(signal.SIGINT, gateway.stop.set)
-    loop.add_signal_handler(signal.SIGHUP, reload)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.remove_signal_handler(number)
-
-
 async def run(
     settings: Settings,
     addresses: Addresses,
@@ -293,5 +280,5 @@ async def run(
     async with open_gateway(settings, reread) as gateway:
         if parent is not None:
             loop.add_reader(parent, end_too, parent)
-        with signals(gateway):
+        with signals(gateway.stop, gateway.reload, gateway.log):
             await serve(gateway, addresses, on_ready=on_ready)

@@ -35,7 +35,8 @@ from tests.support.postgres import url_of
 from tests.support.standby import open_standby
 from tiergate.deadline import Deadline
 from tiergate.embedded import Cluster
-from tiergate.events import ConnectionOpened, GatesSet, OrderDone
+from tiergate.events import ConnectionOpened
+from tiergate.happenings.orders import GatesSet, OrderDone
 from tiergate.tenant import Tier
 
 VAULT = Vault("a master key of the tests")

@@ -29,7 +29,8 @@ from tiergate.demo.verifying import verify
 from tiergate.demo.words import show
 from tiergate.embedded import Cluster, erase_cluster, open_clusters
 from tiergate.listening import Addresses, url
-from tiergate.service import open_gateway, serve, signals
+from tiergate.service import open_gateway, serve
+from tiergate.signals import signals
 from tiergate.tenant import TenantId
 from tiergate.unwrapped import unwrapped
 
@@ -88,7 +89,7 @@ async def _run(folder: Path, addresses: Addresses, *, fresh: bool, verifies: boo
                     show(facts, as_json=as_json, started_s=took_s, folder=str(folder))
 
                 try:
-                    with signals(gateway):
+                    with signals(gateway.stop, gateway.reload, gateway.log):
                         await serve(gateway, addresses, on_ready=ready)
                 finally:
                     facts_file.unlink(missing_ok=True)

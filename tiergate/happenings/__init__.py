@@ -1,0 +1,1 @@
+"""What happened, by where it happens; `tiergate.events` has all of it."""
