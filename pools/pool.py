@@ -140,6 +140,8 @@ class Pool(Counts):
         self._queue.release(tenant)
         self._take_in(wire, self.last_used)
         self._serve_idle()  # it may be *tenant*'s turn now, where it was not before
+        if self._queue:
+            self.grow()  # it may have been closed instead of lent
 
     def _take_in(self, wire: Wire, now: float) -> None:
         """Put a connection that is nobody's: to the next waiter, to rest, or to its end."""

@@ -251,8 +251,12 @@ class Machine(RuleBasedStateMachine):
         self.turn()
 
     @precondition(lambda self: self.world.dials)
-    @rule(data=st.data(), end=st.sampled_from(["well", "well", "well", REFUSED, SILENT, WRONG]))
-    def dial_ends(self, data: st.DataObject, end: str | DatabaseUnavailable) -> None:
+    @rule(
+        data=st.data(),
+        end=st.sampled_from(["well", "well", "well", REFUSED, SILENT, WRONG]),
+        lives_s=st.sampled_from([1, 4, LIMITS.server_lifetime]),
+    )
+    def dial_ends(self, data: st.DataObject, end: str | DatabaseUnavailable, lives_s: float) -> None:
         dial = data.draw(st.sampled_from(self.world.dials))
         now = self.loop.time()
         if isinstance(end, DatabaseUnavailable):
@@ -260,7 +264,7 @@ class Machine(RuleBasedStateMachine):
                 end.__class__(end.cluster, end.reason, is_of_server=end.is_of_server, is_silent=end.is_silent)
             )
         else:
-            dial.set_result(FakeWire(self.world, now, now + LIMITS.server_lifetime))
+            dial.set_result(FakeWire(self.world, now, now + lives_s))
         self.turn()
 
     @precondition(lambda self: self.world.ends)

@@ -1,0 +1,50 @@
+"""Single moments of pools in which somebody was forgotten; on the model's still clock, with its dials."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from registry.placement import Placement, TenantLimits
+from tests.unit.test_pools_model import TENANTS, FakeWire, Machine, Request
+
+BY_NAME: dict[str, Placement] = {placement.tenant: placement for placement in TENANTS}
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    machine = Machine()
+    yield machine
+    machine.teardown()
+
+
+def ask(machine: Machine, tenant: str, own: TenantLimits | None = None) -> Request:
+    """A request of *tenant*, which has its connection, or waits for one; *own* are its limits since now."""
+    placement = BY_NAME[tenant]
+    if own is not None:
+        machine.own_limits_change(placement, own)
+    machine.ask(placement, 60)
+    return machine.requests[-1]
+
+
+def let_in(machine: Machine, lives_s: float = 3600) -> None:
+    """The oldest dial succeeds."""
+    now = machine.loop.time()
+    machine.world.dials[0].set_result(FakeWire(machine.world, now, now + lives_s))
+    machine.turn()
+
+
+def give_back(machine: Machine, request: Request) -> None:
+    request.is_done = True
+    machine.enter(lambda: request.pool.give_back(request.task.result(), request.placement.tenant))
+    machine.turn()
+
+
+def test_who_waits_is_dialled_for_at_once_when_what_comes_back_has_lived_its_time(machine: Machine) -> None:
+    first = ask(machine, "small-a")
+    let_in(machine, lives_s=1)
+    second = ask(machine, "small-a")  # one connection at a time, so none is dialled for it
+    machine.time_passes(1.1)
+    give_back(machine, first)
+
+    assert (machine.has(second), len(machine.world.ends)) == (False, 1)
+    assert len(machine.world.dials) == 1
