@@ -241,14 +241,15 @@ class Pool(Counts):
         if (refusal := self._despair()) is None:
             self.grow()
         else:
-            self._refuse(refusal)
+            self.refuse(refusal)
 
     def _give_up(self, refusal: PlaceUnprotected) -> None:
         """Serve nobody until a new connection has found all well: an older one may not have looked yet."""
         self.reconnect()
-        self._refuse(refusal)
+        self.refuse(refusal)
 
-    def _refuse(self, refusal: DatabaseUnavailable) -> None:
+    def refuse(self, refusal: DatabaseUnavailable) -> None:
+        """Tell everybody who waits that nothing will come."""
         self._queue.fail(refusal.again)
         self._budget.unwant(self)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pools.errors import DatabaseUnavailable
 from registry.placement import Placement, TenantLimits
 from tests.unit.test_pools_model import TENANTS, FakeWire, Machine, Request
 
@@ -48,3 +49,15 @@ def test_who_waits_is_dialled_for_at_once_when_what_comes_back_has_lived_its_tim
 
     assert (machine.has(second), len(machine.world.ends)) == (False, 1)
     assert len(machine.world.dials) == 1
+
+
+def test_a_shutdown_that_takes_too_long_refuses_who_waits_and_dials_no_more(machine: Machine) -> None:
+    request = ask(machine, "plain-a")
+    drained = machine.loop.create_task(machine.switchboard.drain(within_s=0))
+    machine.turn()
+
+    assert drained.done()
+    assert (drained.result(), machine.world.processes) == (False, 0)
+    error = request.task.exception()
+    assert isinstance(error, DatabaseUnavailable)
+    assert error.reason == "shutting down"
