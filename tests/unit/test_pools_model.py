@@ -359,6 +359,7 @@ class Machine(RuleBasedStateMachine):
             for pool in cast("list[Pool]", list(cluster.budget._hungry)):
                 is_kept = pool.limits.min_pool_size or pool.sizes.is_warm  # whether it is, time may change
                 assert pool._is_short or is_kept
+                assert not pool._dialling._backoff.is_on
 
     @invariant()
     def no_more_are_lent_than_ever_allowed(self) -> None:

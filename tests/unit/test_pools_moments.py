@@ -51,6 +51,23 @@ def test_who_waits_is_dialled_for_at_once_when_what_comes_back_has_lived_its_tim
     assert len(machine.world.dials) == 1
 
 
+@pytest.mark.parametrize("is_of_server", [False, True])
+def test_nothing_is_evicted_for_who_may_not_dial(machine: Machine, *, is_of_server: bool) -> None:
+    machine.resize(budget=3, dials=3, size=3, least=0, reserve=0)
+    other = ask(machine, "plain-a")
+    let_in(machine)
+    ask(machine, "plain-b")
+    let_in(machine)
+    machine.time_passes(0.3)  # from now on the other's may be asked to give way
+    ask(machine, "greedy-b")
+    ask(machine, "greedy-b")  # stands in line for a permit
+    machine.world.dials[0].set_exception(DatabaseUnavailable("main", "no", is_of_server=is_of_server))
+    machine.turn()
+    give_back(machine, other)
+
+    assert (other.pool.idle, len(machine.world.ends)) == (1, 1)
+
+
 def test_a_shutdown_that_takes_too_long_refuses_who_waits_and_dials_no_more(machine: Machine) -> None:
     request = ask(machine, "plain-a")
     drained = machine.loop.create_task(machine.switchboard.drain(within_s=0))
