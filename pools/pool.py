@@ -63,6 +63,8 @@ class Pool(Counts):
         """An idle connection, the most recently used first; None when one must be waited for."""
         if not self.resting or not self._queue.may_have(tenant, own.max_tenant_inflight):
             return None
+        if self._queue.waiting(tenant):  # its limit was raised: who asked before goes first
+            return None
         wire = self.resting.pop()
         self._queue.hold(tenant)
         self.active += 1
@@ -97,6 +99,7 @@ class Pool(Counts):
         now = self._loop.time()
         waiter = self._queue.join(tenant, own)
         self.sizes.wait(waiter, self.grow)
+        self._serve_idle()  # by its own limits of now, another of *tenant* may have what rests
         self.grow()
         until = min(now + self.limits.query_wait_timeout, deadline.at_s)
         try:

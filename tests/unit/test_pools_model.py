@@ -171,6 +171,10 @@ class Machine(RuleBasedStateMachine):
             each.start()
         self.heard = Heard()
         self.requests: list[Request] = []
+        self.own = {each.tenant: each.limits for each in TENANTS}
+        self.most = {
+            tenant: own.max_tenant_inflight or LIMITS.max_tenant_inflight for tenant, own in self.own.items()
+        }
         self.budget, self.dials = 3, 2
         self.excess: list[bool] = []
         self.stop = asyncio.Event()
@@ -202,13 +206,21 @@ class Machine(RuleBasedStateMachine):
 
     @rule(placement=st.sampled_from(TENANTS), within_s=st.sampled_from([0.5, 2, 60]))
     def ask(self, placement: Placement, within_s: float) -> None:
+        placement = replace(placement, limits=self.own[placement.tenant])
         pool = self.enter(lambda: self.switchboard.pool(placement))
-        is_behind = pool._queue.waiting(placement.tenant)
         deadline = Deadline(self.loop.time() + within_s)
         task = self.loop.create_task(pool.lend(placement.tenant, placement.limits, deadline))
         self.requests.append(Request(placement, task, pool))
         self.turn()
+        is_behind = pool._queue.waiting(placement.tenant)
         assert not (is_behind and self.has(self.requests[-1])), "it overtook its tenant's others"
+
+    @rule(placement=st.sampled_from(TENANTS), own=st.sampled_from(list(OWN.values())))
+    def own_limits_change(self, placement: Placement, own: TenantLimits) -> None:
+        """Known from the tenant's next request on."""
+        self.own[placement.tenant] = own
+        most = own.max_tenant_inflight or LIMITS.max_tenant_inflight
+        self.most[placement.tenant] = max(most, self.most[placement.tenant])
 
     def enter(self, do: Callable[[], Any]) -> Any:  # whatever *do* gives
         """Run *do* inside the loop."""
@@ -324,11 +336,10 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def no_tenant_has_more_than_it_may_get(self) -> None:
-        """With those that the server has not let go of."""
+        """With those that the server has not let go of; a limit that is lowered takes nothing away."""
         for pool in self.switchboard.pools():
             for placement in TENANTS:
-                own = placement.limits.max_tenant_inflight or LIMITS.max_tenant_inflight
-                assert pool.inflight(placement.tenant) <= own
+                assert pool.inflight(placement.tenant) <= self.most[placement.tenant]
 
     @invariant()
     def what_is_lent_is_held(self) -> None:

@@ -68,6 +68,18 @@ def test_nothing_is_evicted_for_who_may_not_dial(machine: Machine, *, is_of_serv
     assert (other.pool.idle, len(machine.world.ends)) == (1, 1)
 
 
+def test_a_raised_limit_serves_the_tenants_oldest_request_first(machine: Machine) -> None:
+    ask(machine, "small-a")
+    let_in(machine)
+    older = ask(machine, "small-a")
+    other = ask(machine, "plain-a")
+    let_in(machine)
+    give_back(machine, other)
+    newer = ask(machine, "small-a", TenantLimits(max_tenant_inflight=2))
+
+    assert (machine.has(older), machine.has(newer)) == (True, False)
+
+
 def test_a_shutdown_that_takes_too_long_refuses_who_waits_and_dials_no_more(machine: Machine) -> None:
     request = ask(machine, "plain-a")
     drained = machine.loop.create_task(machine.switchboard.drain(within_s=0))
