@@ -57,6 +57,14 @@ async def test_a_process_writes_down_what_it_has_and_what_it_answers(store: Stor
     assert (briefly.holdings, briefly.answer) == (Holdings(), None)
 
 
+async def test_a_process_that_serves_longer_since_a_reload_is_remembered_longer(store: Store) -> None:
+    await store.beat(ONE, Holdings(), {})
+    reloaded = replace(ONE, forget_after_s=1200)
+    await store.beat(reloaded, Holdings(), {})
+
+    assert [known.process for known in await store.processes()] == [reloaded]
+
+
 async def test_who_is_silent_is_said_to_be_and_is_forgotten_only_when_it_can_serve_nobody(
     store: Store, database: str
 ) -> None:
