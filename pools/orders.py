@@ -4,7 +4,8 @@ Invariants. A process is written down in the registry before it reads what stand
 it serves anybody: so whoever gives an order and then looks who is there has all who could miss it.
 `done` for a pause or a drain says that no request of its scope has a connection, nor a server at work, and
 that none will get one until its end: its gate closed before they were counted.
-What cannot be read for longer than others remember this process holds everybody up.
+What was not read for nearly as long as others remember this process holds everybody up, also when the
+process itself stood still meanwhile.
 """
 
 import asyncio
@@ -24,9 +25,6 @@ from registry.orders import BEAT_S, Answer, Holdings, Kind, Known, Order, Proces
 from tiergate.deadline import finish
 from tiergate.events import Emit, LoopFailed, OrderDone
 from tiergate.tenant import TenantId
-
-MARGIN_S = 60.0
-"""By how much longer others remember a process than it serves without hearing of orders."""
 
 _LOOK_S = 0.02
 _TELL_S = 1.0
@@ -73,10 +71,14 @@ class Orders:
 
     Attributes:
         process: How this process names itself.
+        hold_after_s: For how long it serves without having heard of orders.
     """
 
-    def __init__(self, ledger: Ledger, process: Process, switchboard: Switchboard, *, emit: Emit) -> None:
+    def __init__(
+        self, ledger: Ledger, process: Process, switchboard: Switchboard, *, hold_after_s: float, emit: Emit
+    ) -> None:
         self.process = process
+        self.hold_after_s = hold_after_s
         self._ledger = ledger
         self._switchboard = switchboard
         self._emit = emit
@@ -87,6 +89,7 @@ class Orders:
         self._is_written = False
         self._beaten_s = self._read_s = self._loop.time()
         self._forget_at_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def wake(self) -> None:
         """There are new orders, or may be."""
@@ -105,6 +108,9 @@ class Orders:
             orders = await self._ledger.orders()
             self._take(orders)
             self._read_s = began_s
+            self._mind_silence()  # at once: what has come may be as old as a process that was stopped
+            if not self._is_written:
+                self.wake()  # to read again once it is written
             if self._has_news():
                 await self._beat()
             if began_s >= self._forget_at_s:
@@ -112,10 +118,26 @@ class Orders:
                 await self._ledger.forget_processes(self._dead(await self._ledger.processes()))
         except BaseException:
             self._is_written = False
-            deaf_s = self._loop.time() - min(self._beaten_s, self._read_s)
-            if deaf_s > self.process.forget_after_s - MARGIN_S:
-                self._switchboard.gates.hold_all()
+            self._mind_silence()
             raise
+
+    def _mind_silence(self) -> None:
+        """See to it that everybody is held up as soon as too long ago is what was heard last.
+
+        By a timer: a process that was stopped, or whose machine was, tries nothing that could fail.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+        until = min(self._beaten_s, self._read_s) + self.hold_after_s
+        if until <= self._loop.time():
+            self._hold_all()
+        else:
+            self._timer = self._loop.call_at(until, self._hold_all)
+
+    def _hold_all(self) -> None:
+        """Serve nobody until orders were read; others may have forgotten this process meanwhile."""
+        self._is_written = False
+        self._switchboard.gates.hold_all()
 
     async def run(self) -> None:
         """Carry out orders, for ever."""
@@ -237,6 +259,7 @@ class Orders:
         began_s, answers = self._loop.time(), self._answers()
         await self._ledger.beat(self.process, holdings(self._switchboard, most=_MOST_POOLS), answers)
         self._is_written, self._beaten_s, self._told = True, began_s, answers
+        self._mind_silence()
 
     async def _rest(self) -> None:
         """Wait for something to do or to tell."""

@@ -94,7 +94,7 @@ class Gateway:
         self.directory.cache.limits = self.keys.cache.limits = Limits.of(now.registry)
         self.door.limits, self.door.guard = door_limits(now), guard
         self.operations.let_run(full_sql(now))
-        self.operations.retire_after_s = retire_after_s(now)
+        self.operations.retire_after_s = self.orders.hold_after_s = retire_after_s(now)
         self.orders.process = replace(self.orders.process, forget_after_s=forget_after_s(now))
         self.door.trust(identifier(now, self.keys))
         self.admission.max_inflight, self.admission.rates.rates = now.gateway.max_inflight, rates(now)
@@ -167,7 +167,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         switchboard = await stack.enter_async_context(
             open_switchboard(pool_limits(settings), emit, drain_timeout_s=_CLOSE_S)
         )
-        orders = Orders(store, process, switchboard, emit=emit)
+        orders = Orders(store, process, switchboard, hold_after_s=retire_after_s(settings), emit=emit)
         warmth = Warmth(store, switchboard, emit=emit)
         feed = Feed(
             settings.registry.url, directory, keys,
