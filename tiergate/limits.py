@@ -68,7 +68,7 @@ def forget_after_s(settings: Settings) -> float:
     answered, row by row perhaps.
     """
     gateway = settings.gateway
-    return retire_after_s(settings) + _MARGIN_S
+    return retire_after_s(settings) + max(gateway.request_timeout_s, gateway.stream_timeout_s) + _MARGIN_S
 
 
 def full_sql(settings: Settings) -> frozenset[Tier]:
