@@ -57,7 +57,8 @@ async def remove(
 async def _delete_rows(admin: Connection, placement: Placement) -> None:
     """The tenant's rows, from every table of the shared schema; others' are not touched.
 
-    In small steps, each of them for good: where the time is not enough, the next try goes on.
+    In small steps, each of them for good: where the time is not enough, the next try goes on. Each looks at
+    the fence: where another has completed this, the name may be somebody's again.
     """
     cursor = await admin.execute(
         "SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid"
@@ -69,9 +70,15 @@ async def _delete_rows(admin: Connection, placement: Placement) -> None:
     # Neither foreign keys nor triggers have a say: all of the tenant goes, in whatever order.
     await admin.execute("SELECT set_config('session_replication_role', 'replica', false)")
     for (table,) in await cursor.fetchall():
-        some = f"SELECT ctid FROM {table} WHERE tenant_id = %s LIMIT {_AT_ONCE}"  # noqa: S608 - regclass quotes
-        delete = f"DELETE FROM {table} WHERE ctid = ANY (ARRAY({some}))"  # noqa: S608 - as above
-        while (await admin.execute(delete.encode(), (placement.tenant,))).rowcount:
+        # ONLY: a row's address is unique in its table alone, not in those that inherit from it.
+        some = (
+            f"SELECT ctid FROM ONLY {table} WHERE tenant_id = %s AND EXISTS ("  # noqa: S608 - regclass quotes
+            "SELECT FROM tiergate.fence WHERE tenant_id = %s AND epoch = %s AND state = 'deleted')"
+            f" LIMIT {_AT_ONCE}"
+        )
+        delete = f"DELETE FROM ONLY {table} WHERE ctid = ANY (ARRAY({some}))"  # noqa: S608 - as above
+        about = (placement.tenant, placement.tenant, placement.epoch)
+        while (await admin.execute(delete.encode(), about)).rowcount == _AT_ONCE:
             pass
 
 
