@@ -45,6 +45,7 @@ from tiergate.guarding import guard_of
 from tiergate.identifying import identifier
 from tiergate.limits import door_limits, forget_after_s, full_sql, pool_limits, rates, retire_after_s
 from tiergate.listening import Addresses, Server, url
+from tiergate.memory import settle
 from tiergate.process import this_process
 from verify.run import Verification
 
@@ -239,6 +240,7 @@ async def serve(
         tasks.create_task(front.serve([addresses.gateway]), name="gateway address")
         tasks.create_task(back.serve([addresses.admin]), name="admin address")
         gateway.log.say("info", "serving", gateway=url(addresses.gateway), admin=url(addresses.admin))
+        settle()
         on_ready()
         await gateway.stop.wait()
         gateway.log.say("info", "draining", inflight=gateway.admission.inflight)
