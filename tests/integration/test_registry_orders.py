@@ -151,3 +151,18 @@ async def test_a_gateway_hears_of_an_order_at_once_and_takes_it_that_there_are_s
         await store.give_order(Verb.SHOW, ACME, None, for_s=60, actor="ann")
         await heard.wait()
         listening.cancel()
+
+
+async def test_orders_that_are_given_at_the_same_time_do_not_end_each_other(store: Store) -> None:
+    """Each removed what stood for its scope, and then what had ended, also of the others."""
+    scopes = [Scope(Kind.TENANT, f"tenant-{number}") for number in range(4)]
+
+    async def give(scope: Scope) -> None:
+        for _ in range(25):
+            await store.give_order(Verb.PAUSE, scope, None, for_s=0, actor="ann")
+
+    async with asyncio.TaskGroup() as tasks:
+        for scope in scopes:
+            tasks.create_task(give(scope))
+
+    assert len(await store.audit_entries(1000)) == 25 * len(scopes)
