@@ -195,7 +195,7 @@ class Orders:
         pools = self._switchboard.retire(order.has, "reconnected")
 
         def look() -> Answer:
-            left = sum(pool.size + pool.closing for pool in pools)
+            left = sum(pool.permits for pool in pools)
             return replace(self._count(order), done=not left, connections=left)
 
         return look
@@ -227,7 +227,7 @@ class Orders:
             done=False,
             requests=requests,
             waiting=sum(not lease.is_running for lease in leases),
-            connections=sum(pool.size + pool.closing for pool in pools if order.has(pool.place)),
+            connections=sum(pool.permits for pool in pools if order.has(pool.place)),
             oldest_s=0.0 if oldest is None else round(self._loop.time() - oldest, 3),
         )
 
