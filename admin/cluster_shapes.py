@@ -60,5 +60,5 @@ def cluster_json(cluster: Cluster) -> Json:
 def _address(conninfo: str) -> str:
     keywords = {name: str(value) for name, value in conninfo_to_dict(conninfo).items()}
     hosts = (keywords.get("host") or keywords["hostaddr"]).split(",")
-    ports = keywords.get("port", "5432").split(",")
+    ports = [port or "5432" for port in keywords.get("port", "").split(",")]
     return ", ".join(map("{}:{}".format, hosts, ports * (len(hosts) if len(ports) == 1 else 1)))

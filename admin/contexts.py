@@ -8,7 +8,6 @@ it, and only when no gateway can sign with the old one any more does the databas
 from admin.acting import Acting
 from admin.dsn import read_address
 from admin.errors import KeyInUse
-from fleet.access import access_of
 from fleet.contexts import drop_keys_before, let_through, put_key, try_pooler
 from registry.records import Cluster, ContextKey, PlaceState
 from tiergate.deadline import Deadline
@@ -50,7 +49,7 @@ class Contexts(Acting):
             key = await self._store.context_key(cluster, database)
             if key.retiring is not None or not key.is_made:
                 return key
-            access = access_of(await self._store.cluster(cluster))
+            access = await self.access(cluster)
             await put_key(access, self._store.context_place(key, key.kid + 1), deadline)
             await self._store.switch_context_key(key, key.kid + 1, actor=actor)
             return await self._store.context_key(cluster, database)
@@ -74,7 +73,7 @@ class Contexts(Acting):
                 return key
             if not at_once and (left_s := self.retire_after_s - key.age_s) > 0:
                 raise KeyInUse(cluster, database, left_s)
-            access = access_of(await self._store.cluster(cluster))
+            access = await self.access(cluster)
             await drop_keys_before(access, database, key.kid, deadline)
             await self._store.forget_retired_key(key, actor=actor)
             return await self._store.context_key(cluster, database)
@@ -93,7 +92,7 @@ class Contexts(Acting):
         """
         where = read_address(address) if address is not None else None
         async with self._witnessed(actor, "cluster.set-pgbouncer", name):
-            access = access_of(await self._store.cluster(name))
+            access = await self.access(name)
             if where is None:
                 await self._store.set_pgbouncer(name, None, prepares=False, actor=actor)
             else:

@@ -291,4 +291,4 @@ class Operations(Deleting, Owning, Contexts, Replicas, Advising):
             raise UnknownTenant(name)
         if placement.state in {TenantState.CREATING, TenantState.DELETING}:
             raise WrongState(f"tenant {name!r}", placement.state, wanted)
-        return placement, access_of(await self._store.cluster(placement.place.cluster))
+        return placement, await self.access(placement.place.cluster)

@@ -2,7 +2,6 @@
 
 from admin.acting import Acting
 from admin.dsn import read_address
-from fleet.access import access_of
 from fleet.replicas import recognize_replica
 from registry.placement import Replica
 from registry.records import Cluster
@@ -24,7 +23,7 @@ class Replicas(Acting):
         """
         replica = Replica(name, read_address(address))
         async with self._witnessed(actor, "cluster.add-replica", cluster):
-            access = access_of(await self._store.cluster(cluster))
+            access = await self.access(cluster)
             await recognize_replica(access, replica, deadline)
             await self._store.put_replica(cluster, replica, actor=actor)
             return await self._store.cluster(cluster)

@@ -81,6 +81,15 @@ def arms_of(name: str, gateway: Running) -> list[Arm]:
     return [Arm(f"{name}, {what}", asked, noise) for what, noise in beside.items()]
 
 
+async def warm(arm: Arm, processes: ProcessPoolExecutor) -> None:
+    """Have everybody ask for a moment, all at once."""
+    loop = asyncio.get_running_loop()
+    asking = (
+        loop.run_in_executor(processes, make_noise, target, POOL, 0.5) for target in (arm.quiet, *arm.noise)
+    )
+    await asyncio.gather(*asking)
+
+
 async def measure(
     arm: Arm, processes: ProcessPoolExecutor, gateway: Running, site: Site, seconds: float
 ) -> None:
@@ -145,14 +154,8 @@ async def run(options: argparse.Namespace) -> int:
             for name, (program, settings) in PROGRAMS.items():
                 async with site.serve(settings, program=program) as gateway:
                     mine = arms_of(name, gateway)
-                    for arm in mine:
-                        for target in (
-                            arm.quiet,
-                            *arm.noise,
-                        ):  # each is known, the pool is full, noise is ready
-                            await asyncio.get_running_loop().run_in_executor(
-                                processes, make_noise, target, POOL, 0.5
-                            )
+                    for arm in mine:  # each is known, the pool is full, noise has its processes
+                        await warm(arm, processes)
                     for number in range(options.rounds):
                         with step(f"{name.capitalize()}: round {number + 1} of {options.rounds}"):
                             for arm in mine:

@@ -93,20 +93,27 @@ class _Watch:
     async def run(self) -> None:
         """Measure until nobody has asked for ten seconds."""
         following: dict[Replica, asyncio.Task[None]] = {}
-        async with asyncio.TaskGroup() as tasks:
-            primary = tasks.create_task(self._follow_primary(), name=f"follow {self._cluster}")
-            while self._now() - self.asked_s < _UNASKED_S:
-                for gone in following.keys() - set(self.replicas):
-                    following.pop(gone).cancel()
-                    self._forget(gone)
-                for new in set(self.replicas) - following.keys():
-                    name = f"follow {self._cluster}/{new.name}"
-                    following[new] = tasks.create_task(self._follow_replica(new), name=name)
-                await asyncio.sleep(_EVERY_S)
-            for task in (primary, *following.values()):
-                task.cancel()
-        for replica in following:
-            self._forget(replica)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                await self._follow_all(tasks, following)
+        finally:
+            for replica in following:
+                self._forget(replica)
+
+    async def _follow_all(
+        self, tasks: asyncio.TaskGroup, following: dict[Replica, asyncio.Task[None]]
+    ) -> None:
+        primary = tasks.create_task(self._follow_primary(), name=f"follow {self._cluster}")
+        while self._now() - self.asked_s < _UNASKED_S:
+            for gone in following.keys() - set(self.replicas):
+                following.pop(gone).cancel()
+                self._forget(gone)
+            for new in set(self.replicas) - following.keys():
+                name = f"follow {self._cluster}/{new.name}"
+                following[new] = tasks.create_task(self._follow_replica(new), name=name)
+            await asyncio.sleep(_EVERY_S)
+        for task in (primary, *following.values()):
+            task.cancel()
 
     def _forget(self, replica: Replica) -> None:
         self._shown.pop(replica, None)
@@ -221,7 +228,7 @@ class Lags:
         try:
             await watch.run()
         except Exception as exc:  # noqa: BLE001 - reads go to the primary meanwhile; the next one begins anew
-            self._emit(LoopFailed("replica lag", f"{type(exc).__name__}: {exc}"))
+            self._emit(LoopFailed("replica lag", _told(exc)))
         finally:
             del self._watches[cluster], self._running[cluster]
 
@@ -229,6 +236,13 @@ class Lags:
         """Measure no more."""
         for task in self._running.values():
             task.cancel()
+
+
+def _told(error: BaseException) -> str:
+    """What it says, or what those of a group say; each once."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(_told(each) for each in error.exceptions))
+    return f"{type(error).__name__}: {error}"
 
 
 @asynccontextmanager

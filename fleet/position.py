@@ -85,7 +85,7 @@ async def open_wire(server: ClusterAccess) -> AsyncIterator[Wire]:
     finally:
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_S):
-                await (hang_up(begun[-1] if begun else None) if wire is None else wire.close())
+                await (hang_up(*begun) if wire is None else wire.close())
 
 
 async def position(wire: Wire, *, until: float) -> Position:

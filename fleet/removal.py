@@ -46,7 +46,7 @@ async def remove(
             match placement.tier:
                 case Tier.STANDARD:
                     for table in await tables_of(admin, place):
-                        while await delete_some(admin, table, placement.tenant):
+                        while await delete_some(admin, table, placement.tenant, closed_in=placement.epoch):
                             pass
                 case Tier.PREMIUM:
                     await drop_schema(admin, place)
@@ -73,14 +73,23 @@ async def tables_of(admin: Connection, place: Place) -> list[str]:
     return [table for (table,) in await cursor.fetchall()]
 
 
-async def delete_some(admin: Connection, table: str, tenant: TenantId) -> int:
+async def delete_some(
+    admin: Connection, table: str, tenant: TenantId, *, closed_in: int | None = None
+) -> int:
     """Delete some of the tenant's rows, others' are not touched; how many, 0 when none are left.
 
     In small steps, each of them for good: where the time is not enough, the next try goes on.
+
+    Args:
+        closed_in: Only while the fence says that the tenant was deleted in this epoch: where another has
+            completed that, the name may be somebody's again. None where a guard keeps everybody out.
     """
-    some = f"SELECT ctid FROM {table} WHERE tenant_id = %s LIMIT {_AT_ONCE}"  # noqa: S608 - regclass quotes
-    delete = f"DELETE FROM {table} WHERE ctid = ANY (ARRAY({some}))"  # noqa: S608 - as above
-    return (await admin.execute(delete.encode(), (tenant,))).rowcount
+    closed = "EXISTS (SELECT FROM tiergate.fence WHERE tenant_id = %s AND epoch = %s AND state = 'deleted')"
+    condition, about = ("", ()) if closed_in is None else (f" AND {closed}", (tenant, closed_in))
+    # ONLY: a row's address is unique in its table alone, not in those that inherit from it.
+    some = f"SELECT ctid FROM ONLY {table} WHERE tenant_id = %s{condition} LIMIT {_AT_ONCE}"  # noqa: S608 - regclass quotes
+    delete = f"DELETE FROM ONLY {table} WHERE ctid = ANY (ARRAY({some}))"  # noqa: S608 - as above
+    return (await admin.execute(delete.encode(), (tenant, *about))).rowcount
 
 
 async def drop_schema(admin: Connection, place: Place) -> None:

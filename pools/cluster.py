@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from observe.snapshot import BudgetCount
 from pools.backoff import Backoff
 from pools.breaker import Breaker
 from pools.budget import Budget
@@ -48,6 +49,14 @@ class Cluster:
         self.breaker = Breaker(name, emit)
         self.tell = tell
         self._backoffs: dict[Way, Backoff] = {}
+
+    @property
+    def count(self) -> BudgetCount:
+        """How much of its connections is used, and whether it lets anybody in."""
+        budget = self.budget
+        return BudgetCount(
+            self.name, budget.limit, budget.used, budget.dialling, is_up=not self.breaker.is_open
+        )
 
     def backoff(self, place: Place) -> Backoff:
         """The pauses between dials to *place*, also those that an earlier pool of it began."""

@@ -42,7 +42,8 @@ async def dial(
     of it is over. The one that answered last is asked first.
 
     Args:
-        begun: Is told of each connection that has begun to open, and ends the last one.
+        begun: Is told of each connection that has begun to open; whoever listens ends each of them where
+            none will do, and the last where that one will.
 
     Raises:
         psycopg.OperationalError: None will do; tells what each has said.
@@ -53,6 +54,7 @@ async def dial(
     known = await _ways(conninfo)
     ways = sorted(known, key=lambda way: way != _answered.get(conninfo))
     told: list[str] = []
+    passed: list[PGconn] = []
     for left in range(len(ways), 0, -1):
         way = ways[-left]
         conn = await connect(make_conninfo(conninfo, **way), user, password, database)
@@ -64,11 +66,12 @@ async def dial(
             told.append(str(exc).strip() or f"{way.get('host')}: no answer in time")
             if left == 1 and isinstance(exc, TimeoutError):
                 raise
-            if left > 1:
-                conn.finish()  # as libpq does when it goes on to the next
+            passed.append(conn)  # its server may still come to it
         else:
             if len(ways) > 1:
                 _answered[conninfo] = way
+            for each in passed:  # other servers, which have no part in what this one may have of us
+                each.finish()
             return conn
     raise psycopg.OperationalError("\n".join(told))
 
@@ -102,20 +105,26 @@ async def connected(conn: PGconn) -> None:
         raise psycopg.OperationalError(conn.get_error_message().strip())
 
 
-async def hang_up(conn: PGconn | None) -> None:
-    """Close *conn*, open or not, and return when the server has closed it as well."""
-    if conn is None:
-        return
+async def hang_up(*conns: PGconn) -> None:
+    """Close *conns*, open or not, and return when their servers have closed them as well."""
+    lines = [line for conn in conns if (line := _let_go(conn)) is not None]
     try:
-        line = Line(conn.socket)
-    except (psycopg.OperationalError, OSError):  # there is no socket, so there is nobody at the other end
-        conn.finish()
-        return
-    try:
-        conn.finish()
-        await line.end()
+        async with asyncio.TaskGroup() as tasks:
+            for line in lines:
+                tasks.create_task(line.end(), name="hang up")
     finally:
-        line.close()
+        for line in lines:
+            line.close()
+
+
+def _let_go(conn: PGconn) -> Line | None:
+    """End *conn* for libpq; what is left of it, unless there is nobody at the other end."""
+    try:
+        return Line(conn.socket)
+    except (psycopg.OperationalError, OSError):  # there is no socket
+        return None
+    finally:
+        conn.finish()
 
 
 async def cancel(conn: PGconn) -> None:

@@ -49,15 +49,21 @@ class Dialling:
         return self._backoff.refusal if self._backoff.is_on and not has_any else None
 
     def begin(self) -> Dial | None:
-        """A dial, if it may begin now; else the pool is asked to grow once it may."""
+        """A dial, if it may begin now; else the pool is asked to grow once it may.
+
+        Until then it stands in no line for a permit: another's connection would give way for nothing.
+        """
+        breaker, budget = self._cluster.breaker, self._cluster.budget
         if self._backoff.is_on:
+            budget.unwant(self._pool)
             self._backoff.call_after(self._pool.grow)
-        elif not self._cluster.breaker.allows():
-            self._cluster.breaker.call_after(self._pool.grow)
-        elif not self._cluster.budget.take():
-            self._cluster.budget.want(self._pool)
+        elif not breaker.allows():
+            budget.unwant(self._pool)
+            breaker.call_after(self._pool.grow)
+        elif not budget.take():
+            budget.want(self._pool)
         else:
-            return Dial(self._loop.time(), self._cluster.breaker.begin())
+            return Dial(self._loop.time(), breaker.begin())
         return None
 
     def succeed(self) -> None:

@@ -26,4 +26,4 @@ def holdings(switchboard: Switchboard, *, most: int) -> Holdings:
 
 
 def _fullness(pool: Pool) -> int:
-    return pool.waiting + pool.size + pool.closing
+    return pool.waiting + pool.permits

@@ -23,7 +23,7 @@ class Opening:
         self._place = place
         self._limits = limits
         self._upkeep = upkeep
-        self._conn: PGconn | None = None
+        self._begun: list[PGconn] = []
         self._wire: Wire | None = None
 
     async def run(self) -> Wire:
@@ -39,7 +39,7 @@ class Opening:
             async with asyncio.timeout(limits.server_connect_timeout):
                 conn = await dial(
                     place.conninfo, place.login, place.password, place.database,
-                    within_s=limits.server_connect_timeout, begun=self._begin,
+                    within_s=limits.server_connect_timeout, begun=self._begun.append,
                 )  # fmt: skip
                 self._check(conn)
                 prepared = limits.max_prepared_statements if place.prepares else 0
@@ -67,9 +67,6 @@ class Opening:
         wire.expires_at = wire.opened_at + limits.server_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - jitter
         return wire
 
-    def _begin(self, conn: PGconn) -> None:
-        self._conn = conn
-
     def _check(self, conn: PGconn) -> None:
         """Make sure that what answers is what is meant: what a standby shows may be of any age."""
         is_standby = conn.parameter_status(b"in_hot_standby") == b"on"  # a pooler may not say
@@ -81,5 +78,5 @@ class Opening:
             raise DatabaseUnavailable(self._place.cluster, "the server is no standby", is_of_server=True)
 
     def undo(self) -> Coroutine[None, None, None]:
-        """End whatever there is of it."""
-        return hang_up(self._conn) if self._wire is None else self._wire.close()
+        """End whatever there is of it, at each host that was tried."""
+        return hang_up(*self._begun) if self._wire is None else self._wire.close()

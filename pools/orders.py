@@ -4,58 +4,36 @@ Invariants. A process is written down in the registry before it reads what stand
 it serves anybody: so whoever gives an order and then looks who is there has all who could miss it.
 `done` for a pause or a drain says that no request of its scope has a connection, nor a server at work, and
 that none will get one until its end: its gate closed before they were counted.
-What cannot be read for longer than others remember this process holds everybody up.
+What was not read for nearly as long as others remember this process holds everybody up, also when the
+process itself stood still meanwhile.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, assert_never
+from typing import assert_never
 
-from observe.busiest import Busiest, Load
+from observe.busiest import Busiest
 from pools.gates import Closure
 from pools.holdings import holdings
+from pools.ledger import Ledger
 from pools.switchboard import Switchboard
 from pools.wire import Wire
 from registry.cache import jitter
 from registry.errors import RegistryFailed, RegistryUnavailable
-from registry.orders import BEAT_S, Answer, Holdings, Kind, Known, Order, Process, Verb
+from registry.orders import BEAT_S, Answer, Kind, Known, Order, Process, Verb
 from tiergate.deadline import finish
 from tiergate.events import Emit, LoopFailed
 from tiergate.happenings.orders import OrderDone
 from tiergate.tenant import TenantId
-
-MARGIN_S = 60.0
-"""By how much longer others remember a process than it serves without hearing of orders."""
 
 _LOOK_S = 0.02
 _TELL_S = 1.0
 _FORGET_EVERY_S = 60.0
 _LEAVE_S = 1.0
 _MOST_POOLS = 200
-
-
-class Ledger(Protocol):
-    """What is needed of the registry."""
-
-    async def beat(
-        self, process: Process, holdings: Holdings, answers: Mapping[int, Answer], load: Load | None
-    ) -> None:
-        """Write down that *process* is there."""
-
-    async def leave(self, process: str) -> None:
-        """It serves nobody any more."""
-
-    async def processes(self) -> list[Known]:
-        """Every process."""
-
-    async def forget_processes(self, dead: Collection[str]) -> int:
-        """Forget these, and those that were silent for too long."""
-
-    async def orders(self) -> list[Order]:
-        """Every order that has not ended."""
 
 
 @dataclass(slots=True)
@@ -78,11 +56,15 @@ class Orders:
     Attributes:
         process: How this process names itself.
         busiest: Whom it works for, as far as it is told of requests.
+        hold_after_s: For how long it serves without having heard of orders.
     """
 
-    def __init__(self, ledger: Ledger, process: Process, switchboard: Switchboard, *, emit: Emit) -> None:
+    def __init__(
+        self, ledger: Ledger, process: Process, switchboard: Switchboard, *, hold_after_s: float, emit: Emit
+    ) -> None:
         self.process = process
         self.busiest = Busiest()
+        self.hold_after_s = hold_after_s
         self._ledger = ledger
         self._switchboard = switchboard
         self._emit = emit
@@ -93,6 +75,7 @@ class Orders:
         self._is_written = False
         self._beaten_s = self._read_s = self._loop.time()
         self._forget_at_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def wake(self) -> None:
         """There are new orders, or may be."""
@@ -111,6 +94,9 @@ class Orders:
             orders = await self._ledger.orders()
             self._take(orders)
             self._read_s = began_s
+            self._mind_silence()  # at once: what has come may be as old as a process that was stopped
+            if not self._is_written:
+                self.wake()  # to read again once it is written
             if self._has_news():
                 await self._beat()
             if began_s >= self._forget_at_s:
@@ -118,10 +104,26 @@ class Orders:
                 await self._ledger.forget_processes(self._dead(await self._ledger.processes()))
         except BaseException:
             self._is_written = False
-            deaf_s = self._loop.time() - min(self._beaten_s, self._read_s)
-            if deaf_s > self.process.forget_after_s - MARGIN_S:
-                self._switchboard.gates.hold_all()
+            self._mind_silence()
             raise
+
+    def _mind_silence(self) -> None:
+        """See to it that everybody is held up as soon as too long ago is what was heard last.
+
+        By a timer: a process that was stopped, or whose machine was, tries nothing that could fail.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+        until = min(self._beaten_s, self._read_s) + self.hold_after_s
+        if until <= self._loop.time():
+            self._hold_all()
+        else:
+            self._timer = self._loop.call_at(until, self._hold_all)
+
+    def _hold_all(self) -> None:
+        """Serve nobody until orders were read; others may have forgotten this process meanwhile."""
+        self._is_written = False
+        self._switchboard.gates.hold_all()
 
     async def run(self) -> None:
         """Carry out orders, for ever."""
@@ -179,7 +181,7 @@ class Orders:
         pools = self._switchboard.retire(order.has, "reconnected")
 
         def look() -> Answer:
-            left = sum(pool.size + pool.closing for pool in pools)
+            left = sum(pool.permits for pool in pools)
             return replace(self._count(order), done=not left, connections=left)
 
         return look
@@ -211,7 +213,7 @@ class Orders:
             done=False,
             requests=requests,
             waiting=sum(not lease.is_running for lease in leases),
-            connections=sum(pool.size + pool.closing for pool in pools if order.has(pool.place)),
+            connections=sum(pool.permits for pool in pools if order.has(pool.place)),
             oldest_s=0.0 if oldest is None else round(self._loop.time() - oldest, 3),
         )
 
@@ -244,6 +246,7 @@ class Orders:
         held = holdings(self._switchboard, most=_MOST_POOLS)
         await self._ledger.beat(self.process, held, answers, self.busiest.load())
         self._is_written, self._beaten_s, self._told = True, began_s, answers
+        self._mind_silence()
 
     async def _rest(self) -> None:
         """Wait for something to do or to tell."""

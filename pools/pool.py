@@ -63,6 +63,8 @@ class Pool(Counts):
         """An idle connection, the most recently used first; None when one must be waited for."""
         if not self.resting or not self._queue.may_have(tenant, own.max_tenant_inflight):
             return None
+        if self._queue.waiting(tenant):  # its limit was raised: who asked before goes first
+            return None
         wire = self.resting.pop()
         self._queue.hold(tenant)
         self.active += 1
@@ -97,6 +99,7 @@ class Pool(Counts):
         now = self._loop.time()
         waiter = self._queue.join(tenant, own)
         self.sizes.wait(waiter, self.grow)
+        self._serve_idle()  # by its own limits of now, another of *tenant* may have what rests
         self.grow()
         until = min(now + self.limits.query_wait_timeout, deadline.at_s)
         try:
@@ -140,6 +143,8 @@ class Pool(Counts):
         self._queue.release(tenant)
         self._take_in(wire, self.last_used)
         self._serve_idle()  # it may be *tenant*'s turn now, where it was not before
+        if self._queue:
+            self.grow()  # it may have been closed instead of lent
 
     def _take_in(self, wire: Wire, now: float) -> None:
         """Put a connection that is nobody's: to the next waiter, to rest, or to its end."""
@@ -239,14 +244,15 @@ class Pool(Counts):
         if (refusal := self._despair()) is None:
             self.grow()
         else:
-            self._refuse(refusal)
+            self.refuse(refusal)
 
     def _give_up(self, refusal: PlaceUnprotected) -> None:
         """Serve nobody until a new connection has found all well: an older one may not have looked yet."""
         self.reconnect()
-        self._refuse(refusal)
+        self.refuse(refusal)
 
-    def _refuse(self, refusal: DatabaseUnavailable) -> None:
+    def refuse(self, refusal: DatabaseUnavailable) -> None:
+        """Tell everybody who waits that nothing will come."""
         self._queue.fail(refusal.again)
         self._budget.unwant(self)
 

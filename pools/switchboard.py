@@ -10,12 +10,12 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from observe.snapshot import BudgetCount, PoolSnapshot, TierCount
+from observe.snapshot import PoolSnapshot, TierCount
 from pools.bounds import PoolLimits, SwitchboardLimits
 from pools.budget import Budget
 from pools.clock import Ours
 from pools.cluster import Cluster, way
-from pools.errors import PoolsExhausted
+from pools.errors import DatabaseUnavailable, PoolsExhausted
 from pools.eviction import Eviction
 from pools.gates import Gates
 from pools.loan import Lease
@@ -232,8 +232,11 @@ class Switchboard:
         return any(not pool.is_quiet for pool in self._retiring)
 
     async def _abandon(self) -> None:
-        """Cancel what still runs, and what that starts in turn."""
+        """Refuse who waits, cancel what still runs, and what that starts in turn."""
         while self._running:
+            self._retire_all()
+            for pool in self.pools():  # else every dial that is cancelled is followed by another
+                pool.refuse(DatabaseUnavailable(pool.place.cluster, "shutting down"))
             await asyncio.sleep(0)  # what has just been started must have begun, to undo itself
             for task in self._running:
                 task.cancel()
@@ -261,16 +264,7 @@ class Switchboard:
                 )
                 for tier, pools in by_tier.items()
             ),
-            tuple(
-                BudgetCount(
-                    cluster.name,
-                    cluster.budget.limit,
-                    cluster.budget.used,
-                    cluster.budget.dialling,
-                    not cluster.breaker.is_open,
-                )
-                for cluster in self._clusters.values()
-            ),
+            tuple(cluster.count for cluster in self._clusters.values()),
         )
 
     def reachable(self) -> dict[str, bool]:

@@ -189,7 +189,8 @@ class Connection(HttpToolsProtocol):
     def _reset(self) -> None:
         """End it at once; an ordinary close would keep what the caller does not read, in the kernel."""
         listening: socket.socket = self.transport.get_extra_info("socket")
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        if listening.fileno() >= 0:  # else it is closed already; while it only closes, that may never end
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self.transport.abort()
 
     def on_response_complete(self) -> None:

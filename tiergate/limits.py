@@ -3,10 +3,11 @@
 from config.settings import Settings
 from pools.binding import BELIEVED_S as TOKEN_S
 from pools.bounds import PoolLimits, SwitchboardLimits
-from pools.orders import MARGIN_S
 from router.rates import Rate
 from router.sql import DoorLimits
 from tiergate.tenant import Tier
+
+_MARGIN_S = 60.0
 
 
 def pool_limits(settings: Settings) -> SwitchboardLimits:
@@ -61,8 +62,13 @@ def retire_after_s(settings: Settings) -> float:
 
 
 def forget_after_s(settings: Settings) -> float:
-    """How long others reckon with a process that is silent: longer than it can serve anybody."""
-    return retire_after_s(settings) + MARGIN_S
+    """How long others reckon with a process that is silent: longer than it can serve anybody.
+
+    It takes nobody in once it has heard nothing for `retire_after_s`; whom it took in just before is
+    answered, row by row perhaps.
+    """
+    gateway = settings.gateway
+    return retire_after_s(settings) + max(gateway.request_timeout_s, gateway.stream_timeout_s) + _MARGIN_S
 
 
 def full_sql(settings: Settings) -> frozenset[Tier]:

@@ -47,6 +47,7 @@ from tiergate.guarding import guard_of
 from tiergate.identifying import identifier
 from tiergate.limits import door_limits, forget_after_s, full_sql, pool_limits, rates, retire_after_s
 from tiergate.listening import Addresses, Server, url
+from tiergate.memory import settle
 from tiergate.process import this_process
 from tiergate.signals import signals
 from verify.run import Verification
@@ -98,7 +99,7 @@ class Gateway:
         self.directory.cache.limits = self.keys.cache.limits = Limits.of(now.registry)
         self.door.limits, self.door.guard = door_limits(now), guard
         self.operations.let_run(full_sql(now))
-        self.operations.retire_after_s = retire_after_s(now)
+        self.operations.retire_after_s = self.orders.hold_after_s = retire_after_s(now)
         self.orders.process = replace(self.orders.process, forget_after_s=forget_after_s(now))
         self.door.trust(identifier(now, self.keys))
         self.admission.max_inflight, self.admission.rates.rates = now.gateway.max_inflight, rates(now)
@@ -171,7 +172,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         switchboard = await stack.enter_async_context(
             open_switchboard(pool_limits(settings), emit, drain_timeout_s=_CLOSE_S)
         )
-        orders = Orders(store, process, switchboard, emit=emit)
+        orders = Orders(store, process, switchboard, hold_after_s=retire_after_s(settings), emit=emit)
         warmth = Warmth(store, switchboard, emit=emit)
         provisioner = Provisioner(read_application(settings.application.sql), full_sql(settings))
         mover = Mover(store, provisioner, emit=emit)
@@ -247,6 +248,7 @@ async def serve(
         tasks.create_task(front.serve([addresses.gateway]), name="gateway address")
         tasks.create_task(back.serve([addresses.admin]), name="admin address")
         gateway.log.say("info", "serving", gateway=url(addresses.gateway), admin=url(addresses.admin))
+        settle()
         on_ready()
         await gateway.stop.wait()
         gateway.log.say("info", "draining", inflight=gateway.admission.inflight)

@@ -3,7 +3,7 @@
 import math
 from datetime import timedelta
 
-from sqlalchemy import Float, RowMapping, cast, delete, func, insert, select
+from sqlalchemy import Float, RowMapping, and_, cast, delete, func, insert, or_, select
 
 from registry.orders import Kind, Order, Scope, Verb
 from registry.placement import PlaceId
@@ -44,11 +44,13 @@ class Orders(Processes):
             place: Of a tenant that has one of its own.
             for_s: Until it ends.
         """
-        same = (POOL_ORDER.c.kind == scope.kind, POOL_ORDER.c.name == scope.name)
+        same = and_(POOL_ORDER.c.kind == scope.kind, POOL_ORDER.c.name == scope.name)
+        is_over = POOL_ORDER.c.ends_at < _NOW
+        if verb.stands or verb is Verb.RESUME:
+            is_over = or_(is_over, and_(same, POOL_ORDER.c.verb.in_(_STANDING)))
         async with self._changing() as connection:
-            if verb.stands or verb is Verb.RESUME:
-                await connection.execute(delete(POOL_ORDER).where(*same, POOL_ORDER.c.verb.in_(_STANDING)))
-            await connection.execute(delete(POOL_ORDER).where(POOL_ORDER.c.ends_at < _NOW))
+            # At once, and so in the same order as whoever does the same now: neither waits for the other.
+            await connection.execute(delete(POOL_ORDER).where(is_over))
             given = insert(POOL_ORDER).values(
                 verb=verb, kind=scope.kind, name=scope.name, place=place, actor=actor,
                 ends_at=func.now() + timedelta(seconds=for_s),

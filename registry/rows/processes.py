@@ -30,7 +30,8 @@ class Processes(Asking):
         }
         new = upsert(GATEWAY_PROCESS).values(**asdict(process), **said)
         written = new.on_conflict_do_update(
-            index_elements=[_ROW.id], set_={**said, "seen_at": func.clock_timestamp()}
+            index_elements=[_ROW.id],
+            set_={**said, "forget_after_s": process.forget_after_s, "seen_at": func.clock_timestamp()},
         )
         async with self._reading() as connection:  # one statement: its own transaction
             await connection.execute(written)

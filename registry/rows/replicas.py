@@ -4,7 +4,7 @@ from sqlalchemy import JSON, RowMapping, delete, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from registry.errors import UnknownReplica
+from registry.errors import UnknownCluster, UnknownReplica
 from registry.placement import Replica
 from registry.records import Entry
 from registry.rows.asking import Asking, row, tell
@@ -29,9 +29,18 @@ class Replicas(Asking):
     """The standbys of each cluster that may be read from."""
 
     async def put_replica(self, cluster: str, replica: Replica, *, actor: str) -> None:
-        """*cluster*, which is known, has that replica from now on; one of that name answers there."""
+        """*cluster* has that replica from now on; one of that name answers there.
+
+        Raises:
+            UnknownCluster: There is none.
+        """
+        # Who removes the cluster waits for us, or we for it.
+        known = select(CLUSTER.c.name).where(CLUSTER.c.name == cluster)
+        held = known.with_for_update(read=True, key_share=True)
         asked = upsert(REPLICA).values(cluster=cluster, name=replica.name, conninfo=replica.conninfo)
         async with self._changing() as connection:
+            if await row(connection, held) is None:
+                raise UnknownCluster(cluster)
             await connection.execute(
                 asked.on_conflict_do_update(
                     index_elements=[REPLICA.c.cluster, REPLICA.c.name], set_={"conninfo": replica.conninfo}

@@ -11,7 +11,7 @@ import pytest
 from config.settings import Registry
 from pools.errors import DeadlineExceeded, Drained, HeldUp, Killed, Paused, QueueFull
 from pools.loan import Lease
-from pools.orders import MARGIN_S, Orders, leave
+from pools.orders import Orders, leave
 from pools.switchboard import Switchboard
 from registry.errors import RegistryUnavailable
 from registry.migrations import migrate
@@ -104,7 +104,7 @@ async def open_gateway(store: Store, **limits: float) -> AsyncIterator[Gateway]:
     pool = replace(POOL, **limits)  # type: ignore[arg-type]  # whole numbers where they must be
     heard = Heard()
     async with open_pools(pool_limits(pool), heard) as switchboard:
-        orders = Orders(store, PROCESS, switchboard, emit=heard)
+        orders = Orders(store, PROCESS, switchboard, hold_after_s=600, emit=heard)
         await orders.run_once()
         yield Gateway(store, switchboard, orders, heard)
 
@@ -463,13 +463,36 @@ async def test_who_was_cut_off_until_others_forgot_it_holds_everybody_up_until_i
     async with open_gateway(store, query_wait_timeout=0.05) as gateway:
         await cut_off(gateway)
         assert await value(gateway.switchboard, acme, "SELECT 1") == "1"
-        gateway.orders.process = replace(PROCESS, forget_after_s=MARGIN_S)
+        gateway.orders.hold_after_s = 0
         await cut_off(gateway)
         with pytest.raises(Paused):
             await value(gateway.switchboard, acme, "SELECT 1")
+        gateway.orders.hold_after_s = 600
         await gateway.orders.run_once()
 
         assert await value(gateway.switchboard, acme, "SELECT 1") == "1"
+
+
+async def test_who_stood_still_until_others_forgot_it_holds_everybody_up_before_it_tries_to_hear(
+    store: Store, acme: Placement
+) -> None:
+    """Stopped, or on a machine that was: it goes on with what it knew, and nothing of it has failed."""
+    async with open_gateway(store, query_wait_timeout=0.05) as gateway:
+        gateway.orders.hold_after_s = 0.1
+        await gateway.orders.run_once()
+
+        async def is_held() -> bool:
+            return gateway.switchboard.gates.any_closed
+
+        await until(is_held)
+        with pytest.raises(Paused):
+            await value(gateway.switchboard, acme, "SELECT 1")
+        await store.forget_processes([PROCESS.id])
+        gateway.orders.hold_after_s = 600
+        await gateway.orders.run_once()
+
+        assert await value(gateway.switchboard, acme, "SELECT 1") == "1"
+        assert [known.process for known in await store.processes()] == [PROCESS]
 
 
 async def test_a_process_that_leaves_is_not_waited_for(store: Store) -> None:
@@ -486,6 +509,6 @@ async def test_who_died_on_this_machine_is_forgotten_at_once(store: Store) -> No
     for gone in (replace(here, id="dead", pid=none), replace(here, id="far", machine="other", pid=none)):
         await store.beat(gone, Holdings(), {})
     async with open_pools() as switchboard:
-        await Orders(store, here, switchboard, emit=Heard()).run_once()
+        await Orders(store, here, switchboard, hold_after_s=600, emit=Heard()).run_once()
 
     assert {known.process.id for known in await store.processes()} == {"one", "far"}

@@ -57,6 +57,14 @@ async def test_a_process_writes_down_what_it_has_and_what_it_answers(store: Stor
     assert (briefly.holdings, briefly.answer) == (Holdings(), None)
 
 
+async def test_a_process_that_serves_longer_since_a_reload_is_remembered_longer(store: Store) -> None:
+    await store.beat(ONE, Holdings(), {})
+    reloaded = replace(ONE, forget_after_s=1200)
+    await store.beat(reloaded, Holdings(), {})
+
+    assert [known.process for known in await store.processes()] == [reloaded]
+
+
 async def test_who_is_silent_is_said_to_be_and_is_forgotten_only_when_it_can_serve_nobody(
     store: Store, database: str
 ) -> None:
@@ -143,3 +151,18 @@ async def test_a_gateway_hears_of_an_order_at_once_and_takes_it_that_there_are_s
         await store.give_order(Verb.SHOW, ACME, None, for_s=60, actor="ann")
         await heard.wait()
         listening.cancel()
+
+
+async def test_orders_that_are_given_at_the_same_time_do_not_end_each_other(store: Store) -> None:
+    """Each removed what stood for its scope, and then what had ended, also of the others."""
+    scopes = [Scope(Kind.TENANT, f"tenant-{number}") for number in range(4)]
+
+    async def give(scope: Scope) -> None:
+        for _ in range(25):
+            await store.give_order(Verb.PAUSE, scope, None, for_s=0, actor="ann")
+
+    async with asyncio.TaskGroup() as tasks:
+        for scope in scopes:
+            tasks.create_task(give(scope))
+
+    assert len(await store.audit_entries(1000)) == 25 * len(scopes)

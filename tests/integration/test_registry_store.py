@@ -26,12 +26,14 @@ from registry.errors import (
     WrongTier,
 )
 from registry.migrations import migrate
-from registry.placement import PlaceId, Placement, TenantState
+from registry.placement import PlaceId, Placement, Replica, TenantState
 from registry.records import Asked, Cluster, Entry, PlaceState
 from registry.store import Store, open_store
 from registry.tables import CHANNEL
 from registry.vault import Vault
+from tests.support.places import open_admin
 from tests.support.postgres import open_database, run_sql, url_of
+from tests.support.waiting import wait_until
 from tiergate.embedded import Cluster as Server
 from tiergate.tenant import TenantId, Tier
 
@@ -514,3 +516,29 @@ async def test_every_change_is_told_to_every_gateway_after_it_has_committed(
 
     tenant, key = '{"tenant": "acme"}', f'{{"credential": "{credential.id}"}}'
     assert heard == ['{"all": true}', tenant, tenant, tenant, tenant, key, key, key]
+
+
+async def test_a_replica_of_a_cluster_that_was_removed_meanwhile_is_refused(store: Store) -> None:
+    """It was looked at, which takes a while, and then the registry failed."""
+    await add_cluster(store, "going", Tier.PREMIUM)
+    await store.remove_cluster("going", actor="ann")
+    with pytest.raises(UnknownCluster):
+        await store.put_replica("going", Replica("r1", CONNINFO), actor="ann")
+
+
+async def test_a_cluster_that_is_being_removed_takes_no_replica(store: Store, database: str) -> None:
+    await add_cluster(store, "going", Tier.PREMIUM)
+    async with open_admin(database) as admin, admin.transaction():
+        await admin.execute("DELETE FROM tiergate_registry.data_database WHERE cluster = 'going'")
+        await admin.execute("DELETE FROM tiergate_registry.cluster WHERE name = 'going'")
+        adding = asyncio.create_task(store.put_replica("going", Replica("r1", CONNINFO), actor="ann"))
+
+        async def waits() -> bool:
+            asked = (
+                "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            return await (await admin.execute(asked)).fetchone() is not None
+
+        await wait_until(waits, what="the replica to wait for the cluster")
+    with pytest.raises(UnknownCluster):
+        await adding

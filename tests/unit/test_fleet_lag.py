@@ -1,7 +1,14 @@
 """What a standby shows is as old as the last moment of the primary of which it has everything."""
 
-from fleet.lag import Moments
+from dataclasses import replace
+
+from fleet.access import ClusterAccess
+from fleet.lag import Moments, open_lags
 from fleet.position import Position
+from registry.placement import Place, PlaceId, Replica
+from tests.support.places import Heard
+from tiergate.events import LoopFailed, ReplicaMeasured
+from tiergate.tenant import Tier
 
 
 def primary(lsn: int, *, timeline: int = 1, system: int = 7) -> Position:
@@ -48,3 +55,19 @@ def test_another_server_shows_nothing() -> None:
 
 def test_who_has_replayed_nothing_yet_shows_nothing() -> None:
     assert known(primary(100)).shown_by(Position.read(["7", "1", None, None])) is None
+
+
+async def test_a_watch_that_fails_says_why_and_leaves_no_number_behind() -> None:
+    """The gauge stayed at what was measured last, and the log told of "unhandled errors in a TaskGroup"."""
+
+    async def find(_cluster: str) -> ClusterAccess:
+        raise ValueError("a mistake of ours")
+
+    heard, replica = Heard(), Replica("r1", "host=nowhere")
+    place = Place(PlaceId("pl_1"), Tier.PREMIUM, "main", "", "db", "app", "login", "", b"", 1)
+    async with open_lags(find, heard) as lags:
+        lags.staleness_s(replace(place, replicas=(replica,)), replica)
+        failed = await heard.wait_for(LoopFailed)
+
+    assert "ValueError: a mistake of ours" in failed.error
+    assert heard.of(ReplicaMeasured)[-1:] == [ReplicaMeasured("main", "r1", None)]

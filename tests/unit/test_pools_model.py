@@ -171,6 +171,10 @@ class Machine(RuleBasedStateMachine):
             each.start()
         self.heard = Heard()
         self.requests: list[Request] = []
+        self.own = {each.tenant: each.limits for each in TENANTS}
+        self.most = {
+            tenant: own.max_tenant_inflight or LIMITS.max_tenant_inflight for tenant, own in self.own.items()
+        }
         self.budget, self.dials = 3, 2
         self.excess: list[bool] = []
         self.stop = asyncio.Event()
@@ -202,13 +206,21 @@ class Machine(RuleBasedStateMachine):
 
     @rule(placement=st.sampled_from(TENANTS), within_s=st.sampled_from([0.5, 2, 60]))
     def ask(self, placement: Placement, within_s: float) -> None:
+        placement = replace(placement, limits=self.own[placement.tenant])
         pool = self.enter(lambda: self.switchboard.pool(placement))
-        is_behind = pool._queue.waiting(placement.tenant)
         deadline = Deadline(self.loop.time() + within_s)
         task = self.loop.create_task(pool.lend(placement.tenant, placement.limits, deadline))
         self.requests.append(Request(placement, task, pool))
         self.turn()
+        is_behind = pool._queue.waiting(placement.tenant)
         assert not (is_behind and self.has(self.requests[-1])), "it overtook its tenant's others"
+
+    @rule(placement=st.sampled_from(TENANTS), own=st.sampled_from(list(OWN.values())))
+    def own_limits_change(self, placement: Placement, own: TenantLimits) -> None:
+        """Known from the tenant's next request on."""
+        self.own[placement.tenant] = own
+        most = own.max_tenant_inflight or LIMITS.max_tenant_inflight
+        self.most[placement.tenant] = max(most, self.most[placement.tenant])
 
     def enter(self, do: Callable[[], Any]) -> Any:  # whatever *do* gives
         """Run *do* inside the loop."""
@@ -251,8 +263,12 @@ class Machine(RuleBasedStateMachine):
         self.turn()
 
     @precondition(lambda self: self.world.dials)
-    @rule(data=st.data(), end=st.sampled_from(["well", "well", "well", REFUSED, SILENT, WRONG]))
-    def dial_ends(self, data: st.DataObject, end: str | DatabaseUnavailable) -> None:
+    @rule(
+        data=st.data(),
+        end=st.sampled_from(["well", "well", "well", REFUSED, SILENT, WRONG]),
+        lives_s=st.sampled_from([1, 4, LIMITS.server_lifetime]),
+    )
+    def dial_ends(self, data: st.DataObject, end: str | DatabaseUnavailable, lives_s: float) -> None:
         dial = data.draw(st.sampled_from(self.world.dials))
         now = self.loop.time()
         if isinstance(end, DatabaseUnavailable):
@@ -260,7 +276,7 @@ class Machine(RuleBasedStateMachine):
                 end.__class__(end.cluster, end.reason, is_of_server=end.is_of_server, is_silent=end.is_silent)
             )
         else:
-            dial.set_result(FakeWire(self.world, now, now + LIMITS.server_lifetime))
+            dial.set_result(FakeWire(self.world, now, now + lives_s))
         self.turn()
 
     @precondition(lambda self: self.world.ends)
@@ -320,11 +336,10 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def no_tenant_has_more_than_it_may_get(self) -> None:
-        """With those that the server has not let go of."""
+        """With those that the server has not let go of; a limit that is lowered takes nothing away."""
         for pool in self.switchboard.pools():
             for placement in TENANTS:
-                own = placement.limits.max_tenant_inflight or LIMITS.max_tenant_inflight
-                assert pool.inflight(placement.tenant) <= own
+                assert pool.inflight(placement.tenant) <= self.most[placement.tenant]
 
     @invariant()
     def what_is_lent_is_held(self) -> None:
@@ -355,6 +370,7 @@ class Machine(RuleBasedStateMachine):
             for pool in cast("list[Pool]", list(cluster.budget._hungry)):
                 is_kept = pool.limits.min_pool_size or pool.sizes.is_warm  # whether it is, time may change
                 assert pool._is_short or is_kept
+                assert not pool._dialling._backoff.is_on
 
     @invariant()
     def no_more_are_lent_than_ever_allowed(self) -> None:

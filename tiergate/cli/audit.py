@@ -10,6 +10,7 @@ import typer
 
 from tiergate.cli.admin import Admin, find_address, open_admin
 from tiergate.cli.errors import AuditBroken
+from tiergate.cli.listing import rows_of
 from tiergate.cli.options import AdminKey, AdminUrl, AsJson, past
 from tiergate.cli.output import print_json, print_rows, say, shown, write_line
 
@@ -127,8 +128,7 @@ def _follow(api: Admin, query: Query, seen: int, *, as_json: bool) -> None:
 
 
 def _entries(api: Admin, query: Query) -> list[Entry]:
-    found = api.ask("GET", "/audit", query=query).get("entries")
-    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    return rows_of(api.ask("GET", "/audit", query=query), "entries")
 
 
 def _number(entry: Entry) -> int:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from tiergate.cli.admin import find_address, open_admin
+from tiergate.cli.listing import rows_of
 from tiergate.cli.options import AdminKey, AdminUrl, AsJson
 from tiergate.cli.output import print_json, print_rows, say
 
@@ -39,14 +40,14 @@ def pools(
     if as_json:
         print_json(answer)
         return
-    for each in _rows(answer, "processes") if process else [answer]:
+    for each in rows_of(answer, "processes") if process else [answer]:
         if process:
             say(f"{each.get('gateway')}, process {each.get('pid')}, heard of {each.get('silent_s')} s ago:")
-        print_rows(_rows(each, "budgets"), _BUDGETS, none="No cluster is in use.")
-        print_rows(_rows(each, "pools"), _POOLS, none="No pool is open.")
-    if standing := _rows(answer, "orders"):
+        print_rows(rows_of(each, "budgets"), _BUDGETS, none="No cluster is in use.")
+        print_rows(rows_of(each, "pools"), _POOLS, none="No pool is open.")
+    if standing := rows_of(answer, "orders"):
         print_rows(standing, _STANDING, none="")
-    _warn(_rows(answer, "processes"))
+    _warn(rows_of(answer, "processes"))
 
 
 def gateways(
@@ -60,7 +61,7 @@ def gateways(
     if as_json:
         print_json(answer)
         return
-    found = _rows(answer, "processes")
+    found = rows_of(answer, "processes")
     print_rows(found, _PROCESSES, none="No process serves requests.")
     _warn(found)
 
@@ -72,8 +73,3 @@ def _warn(processes: Rows) -> None:
     cut = sum(1 for process in processes if process.get("more_pools"))
     if cut:
         say(f"{cut} processes have more pools than they write down; the fullest are shown.")
-
-
-def _rows(answer: dict[str, object], member: str) -> Rows:
-    found = answer.get(member)
-    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []

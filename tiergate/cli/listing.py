@@ -25,6 +25,12 @@ class Page:
             say(f"There are more: --after {self.next}")
 
 
+def rows_of(answer: dict[str, object], member: str) -> list[dict[str, object]]:
+    """The objects in the list that *member* of *answer* is; none when it is no list."""
+    found = answer.get(member)
+    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+
+
 def list_all(
     api: Admin, path: str, member: str, *, limit: int, after: str = "", query: dict[str, str] | None = None
 ) -> Page:
@@ -32,7 +38,5 @@ def list_all(
     answer = api.ask(
         "GET", path, query={"limit": limit, **({"after": after} if after else {}), **(query or {})}
     )
-    found = answer.get(member)
-    rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
     further = answer.get("next")
-    return Page(answer, rows, further if isinstance(further, str) else None)
+    return Page(answer, rows_of(answer, member), further if isinstance(further, str) else None)

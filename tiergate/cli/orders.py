@@ -7,6 +7,7 @@ import typer
 
 from tiergate.cli.admin import find_address, open_admin
 from tiergate.cli.errors import BadInput, OrderUnfinished
+from tiergate.cli.listing import rows_of
 from tiergate.cli.options import AdminKey, AdminUrl, AsJson, seconds
 from tiergate.cli.output import print_json, print_rows, say
 
@@ -155,8 +156,7 @@ def _give(
         body["for_s"] = seconds(for_, "--for")
     with open_admin(find_address(admin, key), timeout_s=wait_s + _SPARE_S) as api:
         answer = api.ask("POST", "/orders", body)
-    found = answer.get("processes")
-    processes = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    processes = rows_of(answer, "processes")
     whom = " ".join(f"{kind} {name}" for kind, name in scope.items())
     if as_json:
         print_json(answer)
