@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from registry.load import Load
+from observe.busiest import Load
 from registry.orders import Answer, Holdings, Known, Order, Process
 
 
