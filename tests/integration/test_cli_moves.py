@@ -261,7 +261,7 @@ async def test_a_process_that_does_nothing_else_carries_moves_until_it_is_told_t
 
     working = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tiergate.cli", "moves", "work", "--config", "work.yaml",
-        cwd=keyboard.folder, stdout=asyncio.subprocess.PIPE,
+        cwd=keyboard.folder, stderr=asyncio.subprocess.PIPE,
         env=clean_env(PYTHONPATH=str(ROOT)),
     )  # fmt: skip
     try:
@@ -272,7 +272,7 @@ async def test_a_process_that_does_nothing_else_carries_moves_until_it_is_told_t
         await wait_until(is_over, within_s=60, what="the move to be carried to its end")
     finally:
         working.send_signal(signal.SIGTERM)
-        said, _ = await working.communicate()
+        _, said = await working.communicate()
 
     move = await world.store.move(MoveId(number))
     placement = await world.store.route(TenantId("carried"))
