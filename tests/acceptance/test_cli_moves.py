@@ -11,12 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from admin.app import build_admin
+from registry.moves import MoveState
 from tests.acceptance.conftest import Operator, Running, superuser
 from tests.support.commands import Commands, Ran, clean_env, open_commands
 from tests.support.http import Door
+from tests.support.operators import (
+    ADMIN_KEY,
+    EXAMPLES,
+    MASTER_KEY,
+    Side,
+    add_clusters,
+    create,
+    open_client,
+    open_world,
+)
 from tests.support.places import open_admin
+from tests.support.postgres import open_three_clusters
 from tests.support.waiting import wait_until
+from tiergate.tenant import TenantId, Tier
 
 ROOT = Path(__file__).parents[2]
 WRITE = "INSERT INTO members (email, name) VALUES ($1, 'Ann')"
@@ -178,3 +193,40 @@ async def test_looking_on_ends_by_ctrl_c_and_the_move_goes_on(
     assert (looking.returncode, f"tiergate moves watch {number}" in err.decode()) == (130, True)
     assert (await keyboard.run("moves", "watch", number)).code == 0
     assert (await keyboard.run("tenant", "show", name, "--json")).json()["tier"] == "premium"
+
+
+async def test_a_process_that_does_nothing_else_carries_moves_until_it_is_told_to_stop(
+    tmp_path: Path,
+) -> None:
+    async with open_three_clusters() as clusters, open_world(clusters) as world:
+        async with open_client(build_admin(world.operations, Side().seam(), key=ADMIN_KEY)) as api:
+            await add_clusters(api, world)
+            (await create(api, "carried")).raise_for_status()
+            body = {"to": "premium", "soak_s": 0}
+            number = (await api.post("/tenants/carried/moves", json=body)).raise_for_status().json()["id"]
+        config = {
+            "admin": {"key": ADMIN_KEY},
+            "registry": {"url": world.registry_url},
+            "secrets": {"master_key": MASTER_KEY},
+            "application": {"sql": str(EXAMPLES / "application")},
+            "logging": {"level": "info"},
+        }
+        (tmp_path / "work.yaml").write_text(yaml.safe_dump(config))
+
+        working = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tiergate.cli", "moves", "work", "--config", "work.yaml",
+            cwd=tmp_path, stderr=asyncio.subprocess.PIPE, env=clean_env(PYTHONPATH=str(ROOT)),
+        )  # fmt: skip
+        try:
+
+            async def is_over() -> bool:
+                return (await world.store.move(number)).state.is_over
+
+            await wait_until(is_over, within_s=60, what="the move to be carried to its end")
+        finally:
+            working.send_signal(signal.SIGTERM)
+            _, said = await working.communicate()
+
+        assert (await world.store.move(number)).state is MoveState.DONE
+        assert (await world.store.tenant(TenantId("carried"))).tier is Tier.PREMIUM
+        assert (working.returncode, b'"working"' in said) == (0, True)

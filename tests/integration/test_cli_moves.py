@@ -1,8 +1,6 @@
 """`tiergate promote`, `demote`, `move` and `moves`, as they are typed; the test itself is the worker."""
 
 import asyncio
-import signal
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +8,13 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from admin.app import build_admin
 from moves.evidence import Cutover, Servers, TableProof, record
 from registry.moves import Move, MoveId, MoveState
 from tests.support.commands import Commands, Ran, clean_env, open_commands
 from tests.support.moves import cut_over, steps_to
-from tests.support.operators import ADMIN_KEY, EXAMPLES, MASTER_KEY, Side, World, create
+from tests.support.operators import ADMIN_KEY, Side, World, create
 from tests.support.postgres import run_sql
 from tests.support.waiting import wait_until
 from tiergate.listening import Server, listen, url
@@ -243,42 +240,6 @@ async def test_the_evidence_is_shown_and_whether_its_signature_holds(keyboard: K
     assert changed.code == 1
     assert changed.json()["is_authentic"] is False
     assert "evidence-false" in changed.err
-
-
-async def test_a_process_that_does_nothing_else_carries_moves_until_it_is_told_to_stop(
-    keyboard: Keyboard,
-) -> None:
-    number = (await keyboard.moved("carried", "--soak", "0s"))["id"]
-    world = keyboard.world
-    config = {
-        "admin": {"key": ADMIN_KEY},
-        "registry": {"url": world.registry_url},
-        "secrets": {"master_key": MASTER_KEY},
-        "application": {"sql": str(EXAMPLES / "application")},
-        "logging": {"level": "info"},
-    }
-    (keyboard.folder / "work.yaml").write_text(yaml.safe_dump(config))
-
-    working = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tiergate.cli", "moves", "work", "--config", "work.yaml",
-        cwd=keyboard.folder, stderr=asyncio.subprocess.PIPE,
-        env=clean_env(PYTHONPATH=str(ROOT)),
-    )  # fmt: skip
-    try:
-
-        async def is_over() -> bool:
-            return (await world.store.move(MoveId(number))).state.is_over
-
-        await wait_until(is_over, within_s=60, what="the move to be carried to its end")
-    finally:
-        working.send_signal(signal.SIGTERM)
-        _, said = await working.communicate()
-
-    move = await world.store.move(MoveId(number))
-    placement = await world.store.route(TenantId("carried"))
-    assert placement is not None
-    assert (move.state, placement.tier) == (MoveState.DONE, Tier.PREMIUM)
-    assert (working.returncode, b'"working"' in said) == (0, True)
 
 
 async def plant_loose_table(world: World, tenant: TenantId) -> None:
