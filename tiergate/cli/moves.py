@@ -167,7 +167,12 @@ def _show(move: Mapping[str, Any]) -> None:
     print_facts({name: value for name, value in _flat(move).items() if name not in hidden})
     say("")
     steps = [
-        {**step, "detail": ", ".join(f"{name} {value}" for name, value in step["detail"].items())}
+        {
+            **step,
+            "detail": ", ".join(
+                f"{name} {value}" for name, value in step["detail"].items() if name != "progress"
+            ),
+        }
         for step in move["steps"]
     ]
     print_rows(steps, ("at", "state", "detail"), none="")
