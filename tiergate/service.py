@@ -100,6 +100,7 @@ class Gateway:
         self.door.limits, self.door.guard = door_limits(now), guard
         self.operations.let_run(full_sql(now))
         self.operations.retire_after_s = self.orders.hold_after_s = retire_after_s(now)
+        self.operations.moving.budget = pool_limits(now).max_db_connections
         self.orders.process = replace(self.orders.process, forget_after_s=forget_after_s(now))
         self.door.trust(identifier(now, self.keys))
         self.admission.max_inflight, self.admission.rates.rates = now.gateway.max_inflight, rates(now)
@@ -192,6 +193,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         await store.audit_head()  # remembered from here on, in the log and in the metrics
         operations = Operations(store, provisioner, settings.application.schema)
         operations.retire_after_s = retire_after_s(settings)
+        operations.moving.budget = pool_limits(settings).max_db_connections
         lags = await stack.enter_async_context(open_lags(operations.access, emit))
         door = SqlDoor(
             identifier(settings, keys), directory, admission, guard_of(settings), switchboard,

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import typer
@@ -56,8 +57,12 @@ def is_at_rest(move: Move) -> bool:
         return True
     if move["wanted"] is not None:
         return False
-    waits = move["state"] == "ready" and (move["hold"] or move["at"] is not None)
+    waits = move["state"] == "ready" and (move["hold"] or _is_to_come(move["at"]))
     return bool(move["is_paused"] or move["state"] == "soaking" or waits)
+
+
+def _is_to_come(at: str | None) -> bool:
+    return at is not None and datetime.fromisoformat(at) > datetime.now(UTC)
 
 
 def conclude(move: Move) -> None:

@@ -9,7 +9,7 @@ from tiergate.cli.admin import find_address, open_admin, path_of
 from tiergate.cli.errors import EvidenceFalse
 from tiergate.cli.following import conclude, follow, is_at_rest, progress
 from tiergate.cli.listing import list_all
-from tiergate.cli.options import AdminKey, AdminUrl, AsJson, Limit
+from tiergate.cli.options import AdminKey, AdminUrl, AsJson, ConfigPath, Limit, config_path
 from tiergate.cli.output import print_facts, print_json, print_rows, say
 
 app = typer.Typer(help="Moves: tenants that go to another tier or cluster.", no_args_is_help=True)
@@ -126,6 +126,22 @@ def cleanup(number: Id, admin: AdminUrl = None, key: AdminKey = None, as_json: A
     _ask("cleanup", number, admin, key, as_json=as_json)
 
 
+@app.command(epilog="Example: [bold]tiergate moves work --config tiergate.yaml[/bold]")
+def work(config: ConfigPath = None) -> None:
+    """Carry moves in a process of their own, until it is told to stop: SIGTERM lets others take them up.
+
+    Every gateway does that too; this is for those who want to keep the work off their gateways' machines.
+    """
+    import asyncio  # noqa: PLC0415 - heavy, and needed by this command only
+
+    from config.load import load  # noqa: PLC0415 - the same
+    from tiergate.unwrapped import unwrapped  # noqa: PLC0415 - the same
+    from tiergate.working import work as run  # noqa: PLC0415 - the same
+
+    with unwrapped():
+        asyncio.run(run(load(config_path(config))))
+
+
 def _ask(word: str, number: str, admin: str | None, key: str | None, *, as_json: bool) -> None:
     with open_admin(find_address(admin, key)) as api:
         answer = api.ask("POST", path_of("moves", number, word))
@@ -151,7 +167,12 @@ def _show(move: Mapping[str, Any]) -> None:
     print_facts({name: value for name, value in _flat(move).items() if name not in hidden})
     say("")
     steps = [
-        {**step, "detail": ", ".join(f"{name} {value}" for name, value in step["detail"].items())}
+        {
+            **step,
+            "detail": ", ".join(
+                f"{name} {value}" for name, value in step["detail"].items() if name != "progress"
+            ),
+        }
         for step in move["steps"]
     ]
     print_rows(steps, ("at", "state", "detail"), none="")
