@@ -58,7 +58,8 @@ def is_at_rest(move: Move) -> bool:
     if move["wanted"] is not None:
         return False
     waits = move["state"] == "ready" and (move["hold"] or _is_to_come(move["at"]))
-    return bool(move["is_paused"] or move["state"] == "soaking" or waits)
+    soaks = move["state"] == "soaking" and _is_to_come(move["soaks_until"])
+    return bool(move["is_paused"] or soaks or waits)
 
 
 def _is_to_come(at: str | None) -> bool:
