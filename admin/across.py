@@ -6,7 +6,7 @@ An entry without its end is a gateway that died in between: take it that everyth
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -18,7 +18,8 @@ from fleet.across import Question, ask
 from fleet.errors import ClusterUnreachable
 from pools.statement import Renaming, fence
 from registry.errors import RegistryFailed, RegistryUnavailable, UnknownTenant
-from registry.placement import Place
+from registry.moves import Move, MoveState
+from registry.placement import Place, PlaceId
 from registry.records import Entry, PlaceState
 from registry.store import Store
 from tiergate.deadline import Deadline, finish
@@ -33,6 +34,7 @@ _AT_ONCE = 8
 """Clusters; each has one connection of ours at a time."""
 _CONNECT_S = 10.0
 _LAST_WORD_S = 5.0
+_MOST_MOVES = 10_000
 _MOST_TOLD = 20
 """Places whose failure the audit names; it counts all."""
 
@@ -69,12 +71,14 @@ class Begun:
     Attributes:
         entry: Its number there.
         homes: The places of each cluster.
+        copies: Tenants whose rows are in a place, too, while they live elsewhere: they are moving.
     """
 
     entry: int
     actor: str
     asked: Asked
     homes: Sequence[tuple[ClusterAccess, Sequence[Place]]]
+    copies: Mapping[PlaceId, Sequence[TenantId]]
 
 
 @dataclass(slots=True)
@@ -121,7 +125,8 @@ class Across(Acting):
         act = "across.write" if asked.writes else "across.read"
         async with self._witnessed(actor, act, "every tenant"):
             fence(asked.sql, Renaming(self._schemas, "place"))
-            homes = await self._homes(asked)
+            copies = _copies(await self._store.moves(open_only=True, limit=_MOST_MOVES))
+            homes = await self._homes(asked, copies)
         detail = {
             "reason": asked.reason,
             "sql": asked.sql,
@@ -131,7 +136,7 @@ class Across(Acting):
             "places": sum(len(places) for _, places in homes),
         }
         entry = await self._store.record(Entry(actor, act, "every tenant", "begun", detail))
-        return Begun(entry, actor, asked, homes)
+        return Begun(entry, actor, asked, homes, copies)
 
     async def refuse(self, error: TiergateError, *, actor: str) -> NoReturn:
         """Write down that somebody with the admin's key was refused.
@@ -150,7 +155,7 @@ class Across(Acting):
             async with asyncio.timeout(WHOLE_S), asyncio.TaskGroup() as tasks:
                 for access, places in begun.homes:
                     tasks.create_task(
-                        self._ask_cluster(turns, access, places, begun.asked, total, tell),
+                        self._ask_cluster(turns, access, places, begun, total, tell),
                         name=f"across {access.name}",
                     )
             outcome = total.outcome
@@ -173,7 +178,9 @@ class Across(Acting):
             }
         )
 
-    async def _homes(self, asked: Asked) -> list[tuple[ClusterAccess, list[Place]]]:
+    async def _homes(
+        self, asked: Asked, copies: Container[PlaceId]
+    ) -> list[tuple[ClusterAccess, list[Place]]]:
         only: set[str] | None = None
         if asked.tenants:
             only = set()
@@ -191,7 +198,9 @@ class Across(Acting):
             found = [
                 known.place
                 for known in await self._store.places(home.name)
-                if known.state is PlaceState.READY and (only is None or known.place.id in only)
+                if known.state is PlaceState.READY
+                and (only is None or known.place.id in only)
+                and (known.place.tier is Tier.STANDARD or known.place.id not in copies)
             ]
             if found:
                 homes.append((access_of(home), found))
@@ -202,7 +211,7 @@ class Across(Acting):
         turns: asyncio.Semaphore,
         access: ClusterAccess,
         places: Sequence[Place],
-        asked: Asked,
+        begun: Begun,
         total: _Sum,
         tell: Tell,
     ) -> None:
@@ -214,7 +223,9 @@ class Across(Acting):
                 try:
                     if gone is not None:
                         raise gone
-                    rows = await self._ask_place(access, place, asked, total, partial(_tell_row, tell, where))
+                    rows = await self._ask_place(
+                        access, place, begun.asked, total, partial(_tell_row, tell, where)
+                    )
                 except _Enough:
                     total.is_cut = True
                     ended: Json = {"outcome": "cut", "message": "the result is as large as it may be"}
@@ -226,6 +237,8 @@ class Across(Acting):
                     total.rows += rows
                     total.answered += 1
                     ended = {"outcome": "ok", "rows": rows}
+                if moving := begun.copies.get(place.id):
+                    ended["copies"] = list(moving)
                 await tell({"kind": "place", **where, **ended})
 
     async def _ask_place(
@@ -258,6 +271,16 @@ class Across(Acting):
         except (RegistryUnavailable, RegistryFailed):
             return False
         return True
+
+
+def _copies(moves: Sequence[Move]) -> dict[PlaceId, list[TenantId]]:
+    """Who has rows in a place without living there, since it is moving: at each of those places."""
+    left = {MoveState.SOAKING, MoveState.RETURNING, MoveState.CLEANING}
+    found: dict[PlaceId, list[TenantId]] = {}
+    for move in moves:
+        spot = move.source if move.state in left else move.target
+        found.setdefault(spot.place, []).append(move.tenant)
+    return found
 
 
 async def _tell_row(tell: Tell, where: Json, row: Mapping[str, str | None]) -> int:

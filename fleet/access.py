@@ -30,6 +30,8 @@ LOCK_TIMEOUT = "5s"
 # Numbers of ours among a database's advisory locks; tiergate.enter() uses TENANT_LOCKS too.
 TENANT_LOCKS = 1413959000
 FLEET_LOCKS = 1413959001
+# Among these: shared by who writes rows of all tenants, exclusive for who needs a moment without that.
+ALL_ROWS = "rows of all tenants"
 
 
 @dataclass(frozen=True, slots=True)

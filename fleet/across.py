@@ -20,7 +20,7 @@ from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from fleet import roles
-from fleet.access import ClusterAccess, Connection, bounded, is_outage, open_admin
+from fleet.access import ALL_ROWS, FLEET_LOCKS, ClusterAccess, Connection, bounded, is_outage, open_admin
 from fleet.errors import AcrossFailed, ClusterUnfit
 from fleet.identifier import quote_identifier
 from pools.statement import Fenced
@@ -72,6 +72,10 @@ async def ask(
     ):
         await _let(admin, cluster, place.schema, question)
         await admin.execute(b"BEGIN READ WRITE" if question.writes else b"BEGIN READ ONLY")
+        if question.writes:  # past every fence: a tenant that changes its place meanwhile would lose it
+            await admin.execute(
+                "SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s))", (FLEET_LOCKS, ALL_ROWS)
+            )
         await _enter(admin, place.schema, question)
         count = await _run(admin, place, fenced, take)
         if admin.pgconn.transaction_status != TransactionStatus.INTRANS:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import errors as pg
 
-from fleet.access import FLEET_LOCKS, TENANT_LOCKS
-from moves import guard
+from fleet.access import ALL_ROWS, FLEET_LOCKS, TENANT_LOCKS
+from moves import capture, guard
 from moves.digests import delta_differs
 from moves.errors import CutoverMissed, RowsDiffer
 from moves.fencing import Fence, leave_source, lock_tenant, open_target
@@ -113,19 +113,23 @@ async def cut_over(ground: Ground, epoch: int) -> Cut:
 async def _lock(ground: Ground) -> Fence:
     try:
         await ground.source.execute(_begin())
-        # Who changes the place's tables holds this one; who writes across tenants, the place's own.
+        # Who changes the place's tables holds this one.
         schema = f"application {ground.source_schema}"
         await ground.source.execute(
             "SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s))", (FLEET_LOCKS, schema)
         )
+        for end in (ground.target, ground.source):
+            await end.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (FLEET_LOCKS, ALL_ROWS))
         return await lock_tenant(ground.source, ground.way)
     except pg.LockNotAvailable as exc:
-        why = f"its transactions did not end within {_LOCK_MS} ms"
+        why = f"transactions of it, or of all tenants, did not end within {_LOCK_MS} ms"
         raise CutoverMissed(ground.way.tenant, why) from exc
 
 
 async def _bring_last(ground: Ground) -> int:
     way, source, target = ground.way, ground.source, ground.target
+    if await capture.count_dirty(target, way.move):
+        raise CutoverMissed(way.tenant, "somebody else has written to its rows at the target")
     brought = await apply_dirty(source, target, way, ground.tables)
     if differing := await delta_differs(source, target, way, ground.tables, brought):
         raise RowsDiffer(way.tenant, differing[0].table, differing[0].key_text)

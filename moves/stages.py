@@ -153,6 +153,7 @@ async def run_pass(ground: Ground, suspects: Suspects | None = None) -> Pass:
         MoveSuperseded: Another worker has the move.
     """
     way, source, target = ground.way, ground.source, ground.target
+    await _hear_of_others(ground)
     async with source.transaction():
         await source.execute(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         async with open_loading(target, way):
@@ -164,6 +165,25 @@ async def run_pass(ground: Ground, suspects: Suspects | None = None) -> Pass:
         await ground.reached(Step.CHANGES_AT_TARGET)
     await ground.reached(Step.CHANGES_DONE)
     return brought
+
+
+async def _hear_of_others(ground: Ground) -> None:
+    """Rows that somebody else has changed at the target count as changed: the source's are brought again.
+
+    Only who goes past every fence can do that: a superuser, or the door across tenants.
+    """
+    async with ground.target.transaction():
+        cursor = await ground.target.execute(
+            "DELETE FROM tiergate.dirty WHERE move_id = %s RETURNING table_name, key::text",
+            (ground.way.move,),
+        )
+        if changed := await cursor.fetchall():
+            # First here for good, then there: known twice does no harm.
+            await ground.source.execute(
+                "INSERT INTO tiergate.dirty (move_id, table_name, key)"
+                " SELECT %s, name, key::jsonb FROM unnest(%s::text[], %s::text[]) AS each (name, key)",
+                (ground.way.move, [name for name, _ in changed], [key for _, key in changed]),
+            )
 
 
 async def prove(ground: Ground) -> list[TableProof]:

@@ -31,7 +31,6 @@ class Step(StrEnum):
     TARGET_OPENED = "target_opened"
     SOURCE_LEFT = "source_left"
     PUBLISHED = "published"
-    ATTEMPT_UNDONE = "attempt_undone"
     HOLD_ENDED = "hold_ended"
     CAPTURE_REMOVED = "capture_removed"
     EVIDENCE_RECORDED = "evidence_recorded"

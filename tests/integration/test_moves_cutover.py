@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
-from fleet.access import TENANT_LOCKS
+from fleet.access import ALL_ROWS, FLEET_LOCKS, TENANT_LOCKS
 from fleet.fence import FenceState
 from moves import cutover
 from moves.steps import Step
@@ -198,6 +198,32 @@ async def test_a_row_that_was_not_brought_over_right_aborts_the_move(movers: Mov
     assert "not alike" in (ended.error or "")
     assert await movers.members(tenant) == [1, 2, 3]
     assert await movers.left_behind(tenant, move.id) == []
+
+
+# -- others who write past the fences
+
+
+async def test_what_somebody_else_wrote_at_the_target_is_made_right(movers: Movers) -> None:
+    tenant = await movers.tenant("foreign", Tier.PREMIUM)
+    move = await movers.carry(await movers.plan(tenant, Tier.STANDARD, WAITS), until=MoveState.READY)
+    async with open_admin(movers.admin(Tier.STANDARD)) as admin:
+        await admin.execute("UPDATE app.members SET name = 'M 99' WHERE tenant_id = %s", (tenant,))
+
+    await movers.store.ask_move(move.id, Wanted.CUTOVER, actor=ACTOR)
+    moved = await movers.carry(move, until=MoveState.SOAKING)
+
+    assert moved.state is MoveState.SOAKING
+    assert await movers.members(tenant) == [1, 2, 3]
+
+
+async def test_an_attempt_is_put_off_while_somebody_writes_across_tenants(movers: Movers) -> None:
+    tenant, move = await near(movers, "across")
+    async with open_admin(movers.admin(Tier.STANDARD)) as admin, admin.transaction():
+        await admin.execute("SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s))", (FLEET_LOCKS, ALL_ROWS))
+        put_off = await movers.mover().run_once(move)
+
+    assert put_off.state is MoveState.READY
+    assert await movers.members(tenant) == [1, 2, 3]
 
 
 # -- the way back

@@ -12,8 +12,8 @@ from tiergate.tenant import Tier
 
 
 @pytest.fixture(scope="module")
-async def movers(three_clusters: ThreeClusters) -> AsyncIterator[Movers]:
-    async with open_movers(three_clusters) as opened:
+async def movers(servers: ThreeClusters) -> AsyncIterator[Movers]:
+    async with open_movers(servers) as opened:
         yield opened
 
 

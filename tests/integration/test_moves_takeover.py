@@ -15,12 +15,12 @@ from tiergate.tenant import Tier
 
 # While a worker that stands still has these, its sessions hold what another one waits for, for a minute.
 IN_A_PASS = {Step.CHANGES_AT_TARGET}
-NOT_THERE = {Step.LEFTOVER_CLOSED, Step.ATTEMPT_UNDONE, Step.HOLD_ENDED, Step.EVIDENCE_RECORDED}
+NOT_THERE = {Step.LEFTOVER_CLOSED, Step.HOLD_ENDED, Step.PLACE_REMOVED}
 
 
 @pytest.fixture(scope="module")
-async def movers(three_clusters: ThreeClusters) -> AsyncIterator[Movers]:
-    async with open_movers(three_clusters) as opened:
+async def movers(servers: ThreeClusters) -> AsyncIterator[Movers]:
+    async with open_movers(servers) as opened:
         yield opened
 
 
