@@ -76,11 +76,43 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid = %
 """
 
 
+async def draw_near(ground: Ground) -> None:
+    """Do all that can be done before anybody waits; leaves a transaction open at both ends, for `cut_over`.
+
+    Raises:
+        CutoverMissed: Somebody changes the tables, or writes across tenants.
+        MoveSuperseded: Another worker has the move.
+    """
+    way, source, target = ground.way, ground.source, ground.target
+    try:
+        # What is brought fires no trigger, and meets no foreign key: all of it was checked where it is from.
+        await target.execute(_begin() + b"; SET LOCAL session_replication_role = replica")
+        await guard.hold(target, way)
+        await source.execute(_begin())
+        # Who changes the place's tables holds this one.
+        schema = f"application {ground.source_schema}"
+        await source.execute("SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s))", (FLEET_LOCKS, schema))
+        for end in (target, source):
+            await end.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (FLEET_LOCKS, ALL_ROWS))
+        await _refuse_strange_rows(ground)
+    except BaseException as exc:
+        await give_up(ground)
+        if isinstance(exc, pg.LockNotAvailable):
+            why = f"somebody who works on all tenants did not end within {_LOCK_MS} ms"
+            raise CutoverMissed(way.tenant, why) from exc
+        raise
+
+
+async def _refuse_strange_rows(ground: Ground) -> None:
+    if await capture.count_dirty(ground.target, ground.way.move):
+        raise CutoverMissed(ground.way.tenant, "somebody else has written to its rows at the target")
+
+
 async def cut_over(ground: Ground, epoch: int) -> Cut:
     """Bring the last changes over, and let the tenant live at the target from now on, in *epoch*.
 
-    Both connections are in autocommit. When it fails, both transactions are rolled back, or their sessions
-    gone; whether the source was left is then to be read from its fence.
+    After `draw_near`. When it fails, both transactions are rolled back, or their sessions gone; whether the
+    source was left is then to be read from its fence.
 
     Raises:
         CutoverMissed: Transactions did not end in time; the tenant is where it was.
@@ -89,9 +121,6 @@ async def cut_over(ground: Ground, epoch: int) -> Cut:
     """
     source, target = ground.source, ground.target
     try:
-        # What is brought fires no trigger, and meets no foreign key: all of it was checked where it is from.
-        await target.execute(_begin() + b"; SET LOCAL session_replication_role = replica")
-        await guard.hold(target, ground.way)
         began_s = time.monotonic()
         left = await _lock(ground)
         await ground.reached(Step.TENANT_LOCKED)
@@ -104,32 +133,27 @@ async def cut_over(ground: Ground, epoch: int) -> Cut:
         await source.execute(b"COMMIT")
         locked_s = time.monotonic() - began_s
     except BaseException:
-        await finish(_roll_back(ground), within_s=_ROLLBACK_S)
+        await give_up(ground)
         raise
     await ground.reached(Step.SOURCE_LEFT)
     return Cut(epoch, keys, locked_s)
 
 
+async def give_up(ground: Ground) -> None:
+    """Roll back what is open at both ends, or end its sessions."""
+    await finish(_roll_back(ground), within_s=_ROLLBACK_S)
+
+
 async def _lock(ground: Ground) -> Fence:
     try:
-        await ground.source.execute(_begin())
-        # Who changes the place's tables holds this one.
-        schema = f"application {ground.source_schema}"
-        await ground.source.execute(
-            "SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s))", (FLEET_LOCKS, schema)
-        )
-        for end in (ground.target, ground.source):
-            await end.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (FLEET_LOCKS, ALL_ROWS))
         return await lock_tenant(ground.source, ground.way)
     except pg.LockNotAvailable as exc:
-        why = f"transactions of it, or of all tenants, did not end within {_LOCK_MS} ms"
+        why = f"its transactions did not end within {_LOCK_MS} ms"
         raise CutoverMissed(ground.way.tenant, why) from exc
 
 
 async def _bring_last(ground: Ground) -> int:
     way, source, target = ground.way, ground.source, ground.target
-    if await capture.count_dirty(target, way.move):
-        raise CutoverMissed(way.tenant, "somebody else has written to its rows at the target")
     brought = await apply_dirty(source, target, way, ground.tables)
     if differing := await delta_differs(source, target, way, ground.tables, brought):
         raise RowsDiffer(way.tenant, differing[0].table, differing[0].key_text)

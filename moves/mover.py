@@ -166,11 +166,16 @@ class Mover(Acting):
                 return
 
     async def _try(self, move: Move, ground: Ground) -> Move:
+        await cutover.draw_near(ground)
         began_s = time.monotonic()
-        held = await self._store.begin_cutover(move, hold_s=HOLD_S)
-        if held.target_epoch is None:
-            raise MoveLost(move.id)
         try:
+            held = await self._store.begin_cutover(move, hold_s=HOLD_S)
+        except TiergateError:
+            await cutover.give_up(ground)
+            raise
+        try:
+            if held.target_epoch is None:
+                raise MoveLost(move.id)
             await self._reached(move.id, Step.HOLD_BEGUN)
             cut = await cutover.cut_over(ground, held.target_epoch)
         except (TiergateError, psycopg.Error):

@@ -81,8 +81,12 @@ class Movers:
             while True:
                 try:
                     return await self.write(tenant, *numbers)
-                except (StaleRoute, DatabaseUnavailable):
-                    await asyncio.sleep(0.05)
+                except StaleRoute as stale:
+                    if stale.forward_epoch is not None:
+                        await self.store.follow_move(tenant, stale.forward_epoch)
+                except DatabaseUnavailable:
+                    pass
+                await asyncio.sleep(0.05)
 
     async def members(self, tenant: TenantId) -> list[int]:
         """The numbers of the rows that are there now, where it lives."""
