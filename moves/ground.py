@@ -14,7 +14,8 @@ from moves.steps import Reached, Step
 from moves.tables import Table
 from tiergate.deadline import Deadline
 
-_CLOSE_S = 2.0
+# Idle in a transaction for too long, or in one that took too long: we stood still, and the server hung up.
+_SESSION_ENDED = frozenset({"25P03", "25P04"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ async def open_ends(way: Way, step: str, deadline: Deadline) -> AsyncIterator[tu
         raise ProvisioningTimeout(_whose(names, opened), step) from exc
     except psycopg.Error as exc:
         reason = exc.diag.message_primary or " ".join(str(exc).split())
-        if is_outage(exc):
+        if is_outage(exc) or exc.sqlstate in _SESSION_ENDED:
             raise ClusterUnreachable(_whose(names, opened), reason) from exc
         raise ProvisioningFailed(_whose(names, opened), step, exc.sqlstate, reason) from exc
 
