@@ -30,8 +30,9 @@ PIECE_S = 2.0
 """A piece that could go on for long ends about then."""
 BOUND_S = 120.0
 """No piece takes longer."""
-HOLD_S = 3.0
-"""For how long gateways let a tenant's requests wait for a cut-over, at most."""
+HOLD_S = 1.0
+"""For how long gateways let a tenant's requests wait for a cut-over: less than any query_wait_timeout, so
+that nobody is refused where a hold is not ended. Who comes later waits at the fence's lock, and is served."""
 MOST_PASSES = 20
 """In a row: a tenant that changes rows faster than they are brought over is cut over none the less."""
 
