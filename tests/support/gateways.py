@@ -36,6 +36,7 @@ TENANTS = {
     Tier.GOVERNMENT: TenantId("treasury"),
 }
 _APPLICATION = Path(__file__).parents[2] / "examples" / "application"
+PROGRAM = "tiergate.cli"
 _HOST = "127.0.0.1"
 _READY_S = 40.0
 _STOP_S = 40.0
@@ -124,6 +125,14 @@ class Serving:
         """Send it to the process that was started."""
         self.process.send_signal(number)
 
+    async def crash(self) -> None:
+        """Kill it with -9, and start it again at the same ports; returns when it serves."""
+        self.process.kill()
+        await self.process.wait()
+        self.process = await start(self.config.parent, self.settings)
+        await self.hears("serving", within_s=_READY_S)
+        await self.listens()
+
     async def ended(self, *, within_s: float = _STOP_S) -> int:
         """The exit code, once it has ended."""
         async with asyncio.timeout(within_s):
@@ -169,24 +178,36 @@ def _yaml(known: Changes, changes: Changes | None = None) -> str:
     return yaml.safe_dump(tree)
 
 
-async def start(folder: Path, known: Changes, *arguments: str) -> asyncio.subprocess.Process:
+async def start(
+    folder: Path, known: Changes, *arguments: str, program: str = PROGRAM
+) -> asyncio.subprocess.Process:
     """Start `tiergate serve` on a configuration in *folder*, with its log beside it."""
     config = folder / f"{known['gateway.port']}.yaml"
     config.write_text(_yaml(known), encoding="utf-8")
     with config.with_suffix(".log").open("wb") as log:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tiergate.cli", "serve", "--config", str(config), *arguments,
+            sys.executable, "-m", program, "serve", "--config", str(config), *arguments,
             stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | {"COLUMNS": "200"},
         )  # fmt: skip
 
 
 @asynccontextmanager
 async def open_gateway(
-    folder: Path, registry_url: str, changes: Changes | None = None, *, processes: int = 1
+    folder: Path,
+    registry_url: str,
+    changes: Changes | None = None,
+    *,
+    processes: int = 1,
+    program: str = PROGRAM,
 ) -> AsyncIterator[Serving]:
-    """A gateway that serves; unless it was ended before, it is told to end, and must end well."""
+    """A gateway that serves; unless it was ended before, it is told to end, and must end well.
+
+    Args:
+        program: The module to run in place of ours; takes the same arguments.
+    """
     known = settings(registry_url, changes)
-    process = await start(folder, known, "--processes", str(processes))
+    process = await start(folder, known, "--processes", str(processes), program=program)
+    serving: Serving | None = None
     config = folder / f"{known['gateway.port']}.yaml"
     limits = httpx.Limits(max_keepalive_connections=0)
     try:
@@ -203,13 +224,14 @@ async def open_gateway(
             await serving.hears("serving", times=processes, within_s=_READY_S)
             await serving.listens()
             yield serving
-        if process.returncode is None:
+        if serving.process.returncode is None:
             serving.signal(signal.SIGTERM)
             assert await serving.ended() == 0
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        last = process if serving is None else serving.process
+        if last.returncode is None:
+            last.kill()
+            await last.wait()
 
 
 @dataclass(slots=True)
@@ -252,8 +274,8 @@ class Site:
 
 
 @asynccontextmanager
-async def open_site(folder: Path, registry_url: str) -> AsyncIterator[Site]:
-    """A migrated registry at *registry_url*, empty as yet."""
+async def open_site(folder: Path, registry_url: str, application: Path = _APPLICATION) -> AsyncIterator[Site]:
+    """A migrated registry at *registry_url*, empty as yet; its tenants get the tables of *application*."""
     await migrate(registry_url, Vault(MASTER_KEY))
     known = Registry(
         url=registry_url,
@@ -265,6 +287,5 @@ async def open_site(folder: Path, registry_url: str) -> AsyncIterator[Site]:
         stale_for_s=600,
     )
     async with open_store(known, Vault(MASTER_KEY)) as store:
-        yield Site(
-            folder, registry_url, store, Operations(store, Provisioner(read_application(_APPLICATION)), "app")
-        )
+        provisioner = Provisioner(read_application(application))
+        yield Site(folder, registry_url, store, Operations(store, provisioner, "app"))
