@@ -10,14 +10,14 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals bench-pgbouncer bench-overload clients clients-everywhere compose-check check lock clean
+.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals bench-pgbouncer bench-overload bench-moves bench-moves-crashes bench-moves-cost clients clients-everywhere compose-check check lock clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
 	@echo "make TARGET [ARGS='more for the command']"
 	@echo
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
-		while IFS='|' read -r target text; do printf '  %-16s %s\n' "$$target" "$$text"; done
+		while IFS='|' read -r target text; do printf '  %-20s %s\n' "$$target" "$$text"; done
 
 # The environment is made anew when the lock file changes; the project is linked into it again when
 # its own metadata change. Byte code is written when Python first needs it: that halves the time here.
@@ -87,6 +87,15 @@ bench-arrivals: install ## 2,000 callers within a second, and no connection open
 
 bench-pgbouncer: install ## Throughput through PgBouncer, beside directly (a minute; needs pgbouncer)
 	@$(BIN)/python -m bench.pgbouncer $(ARGS)
+
+bench-moves: install ## A tenant that moves in every direction while it writes (three minutes; ARGS='--moves 200')
+	@$(BIN)/python -m bench.moves $(ARGS)
+
+bench-moves-crashes: install ## Everything killed, stopped and cut off at every step of a move (twenty minutes)
+	@$(BIN)/python -m bench.moves_crashes $(ARGS)
+
+bench-moves-cost: install ## What others notice of a large tenant's move, beside one by hand (two minutes)
+	@$(BIN)/python -m bench.moves_cost $(ARGS)
 
 # Exactly what the lock file says; the scripts of packages are not run. Then Prisma writes its client.
 clients: $(CLIENTS)/node_modules/.installed ## Install the client libraries for the acceptance tests (needs Node 20)
