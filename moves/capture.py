@@ -51,6 +51,7 @@ async def install(
     tables: Sequence[Table],
     *,
     always: bool,
+    allowed: Callable[[], Awaitable[None]],
 ) -> None:
     """Begin to log *tenant*'s changes; a table that is watched already is left alone. In autocommit.
 
@@ -60,10 +61,13 @@ async def install(
     Args:
         always: Log whatever the session; else not where session_replication_role is "replica", as it is
             for a mover, whose rows are no changes.
+        allowed: Raises what forbids it; asked in each transaction that makes triggers, and must hold until
+            its end: what a worker makes that is not believed alive any more, nobody would remove.
     """
     for table in tables:
 
         async def watch(table: Table = table) -> None:
+            await allowed()
             if not await is_installed(connection, move, schema, (table,), always=always):
                 await _watch(connection, move, tenant, schema, table, always=always)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fleet.access import TENANT_LOCKS, Connection
 from fleet.errors import FenceConflict
 from moves.ends import End, Way
+from moves.errors import MoveSuperseded
 from moves.guard import SERVING, hold_served
 from tiergate.tenant import TenantId
 
@@ -80,6 +81,20 @@ async def stamp(source: Connection, way: Way, *, is_certain: bool = True) -> Fen
             "UPDATE tiergate.fence SET move_id = %s WHERE tenant_id = %s", (way.attempt, way.tenant)
         )
     return Fence(seen.place, seen.epoch, seen.state, way.attempt)
+
+
+async def hold_stamp(source: Connection, way: Way) -> None:
+    """Let nobody take the move over until the open transaction ends: who does finds what is made meanwhile.
+
+    Raises:
+        MoveSuperseded: The serving fence bears another attempt, or none: the move may be over.
+    """
+    cursor = await source.execute(
+        "SELECT FROM tiergate.fence WHERE tenant_id = %s AND move_id = %s FOR SHARE",
+        (way.tenant, way.attempt),
+    )
+    if await cursor.fetchone() is None:
+        raise MoveSuperseded(way.move)
 
 
 async def left_at(source: Connection, way: Way) -> int | None:

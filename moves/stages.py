@@ -15,7 +15,7 @@ from moves.copying import copied, copy_chunk
 from moves.digests import Difference, Key, compare_chunk, compare_keys, whole
 from moves.errors import RowsDiffer, StructureChanged
 from moves.evidence import TableProof
-from moves.fencing import unstamp
+from moves.fencing import hold_stamp, unstamp
 from moves.ground import Ground
 from moves.loading import open_loading
 from moves.passes import Pass, apply_dirty, open_pass
@@ -96,12 +96,14 @@ async def begin_capture(ground: Ground) -> None:
     """Log the tenant's changes at the source from now on, and those at the target that are not ours."""
     way = ground.way
     await capture.install(
-        ground.source, way.move, way.tenant, ground.source_schema, ground.tables, always=True
-    )
+        ground.source, way.move, way.tenant, ground.source_schema, ground.tables,
+        always=True, allowed=partial(hold_stamp, ground.source, way),
+    )  # fmt: skip
     await ground.reached(Step.SOURCE_CAPTURED)
     await capture.install(
-        ground.target, way.move, way.tenant, ground.target_schema, ground.tables, always=False
-    )
+        ground.target, way.move, way.tenant, ground.target_schema, ground.tables,
+        always=False, allowed=partial(guard.hold, ground.target, way),
+    )  # fmt: skip
     await ground.reached(Step.TARGET_CAPTURED)
     await advance(ground.source, ground.target, way, ground.tables)
     await ground.reached(Step.SEQUENCES_ADVANCED)

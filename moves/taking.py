@@ -15,7 +15,7 @@ from fleet.cluster import lay_data_plane
 from fleet.errors import FenceConflict, ProvisioningTimeout
 from moves import guard
 from moves.ends import Way
-from moves.fencing import Fence, close_target, left_at, stamp
+from moves.fencing import Fence, close_target, hold_stamp, left_at, stamp
 from moves.ground import Ground, open_ends
 from moves.steps import Reached, Step
 from moves.tables import read_tables
@@ -63,7 +63,12 @@ async def take(
             if serving is None:
                 raise TenantLeft(way, await left_at(source, way) or 0)
             await reached(way.move, Step.SERVING_STAMPED)
-            await (guard.put if guarding is Guarding.PUT else guard.take)(target, way)
+            if guarding is Guarding.PUT:
+                async with source.transaction():
+                    await hold_stamp(source, way)
+                    await guard.put(target, way)
+            else:
+                await guard.take(target, way)
             await reached(way.move, Step.GUARD_PUT)
             if await close_target(target, way, serving, move.target_epoch or 0):
                 await reached(way.move, Step.LEFTOVER_CLOSED)

@@ -7,7 +7,8 @@ import pytest
 
 from moves.capture import install, is_installed, remove
 from moves.ends import open_end
-from tests.support.moves_engine import Moving, open_moving, open_pair
+from moves.errors import MoveSuperseded
+from tests.support.moves_engine import Moving, anybody, open_moving, open_pair
 from tests.support.places import Places, open_pools, run
 from tests.support.postgres import run_sql
 from tests.support.waiting import wait_until
@@ -150,6 +151,26 @@ async def test_sessions_that_skip_triggers_are_logged_at_the_source_and_not_at_t
     assert (await moving.dirty(), await moving.dirty(back=True)) == (1, 0)
 
 
+async def test_who_may_not_any_more_puts_no_trigger_that_nobody_would_remove(moving: Moving) -> None:
+    schema = moving.way.source.placement.place.schema
+
+    async def forbidden() -> None:
+        raise MoveSuperseded(moving.way.move)
+
+    with pytest.raises(MoveSuperseded):
+        await install(
+            moving.source, moving.way.move, moving.tenant, schema, moving.tables,
+            always=True, allowed=forbidden,
+        )  # fmt: skip
+
+    left = await moving.source.execute(
+        "SELECT FROM pg_proc"
+        " WHERE pronamespace = 'tiergate_moves'::regnamespace AND starts_with(proname, %s)",
+        (f"m{moving.way.move.replace('-', '')}",),
+    )
+    assert await left.fetchall() == []
+
+
 async def test_it_waits_for_writers_without_holding_others_up(moving: Moving) -> None:
     schema, watched = moving.way.source.placement.place.schema, [moving.table("seats")]
     async with (
@@ -159,7 +180,15 @@ async def test_it_waits_for_writers_without_holding_others_up(moving: Moving) ->
         async with writer.transaction():
             await writer.execute("INSERT INTO app.seats VALUES (%s, 1, 1, 1)", (moving.tenant,))
             installing = asyncio.create_task(
-                install(moving.source, moving.way.move, moving.tenant, schema, watched, always=True)
+                install(
+                    moving.source,
+                    moving.way.move,
+                    moving.tenant,
+                    schema,
+                    watched,
+                    always=True,
+                    allowed=anybody,
+                )
             )
             await wait_until(lambda: is_waiting(moving), what="it asks for the lock")
             await other.execute("SELECT set_config('lock_timeout', '2s', false)")

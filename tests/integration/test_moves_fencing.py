@@ -15,6 +15,7 @@ from moves.errors import MoveSuperseded
 from moves.fencing import (
     Fence,
     close_target,
+    hold_stamp,
     leave_source,
     left_at,
     lock_tenant,
@@ -90,6 +91,29 @@ async def test_a_stamp_leaves_the_tenant_served(way: Way, source: Connection, po
     await stamped(source, way)
 
     await run(pools, way.source.placement, "INSERT INTO notes (id) VALUES (1)")
+
+
+async def test_what_is_made_under_a_stamp_is_made_by_who_has_the_move(
+    way: Way, source: Connection, target: Connection
+) -> None:
+    await stamped(source, way)
+    later = another(way)
+
+    async with opened(way.source) as other:
+        await other.execute("SET lock_timeout = '100ms'")
+        async with source.transaction():
+            await hold_stamp(source, way)
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                await stamp(other, later)
+        await stamped(other, later)
+        with pytest.raises(MoveSuperseded):
+            await hold_stamp(source, way)
+        await unstamp(other, later)
+    for gone in (way, later):
+        with pytest.raises(MoveSuperseded):
+            await hold_stamp(target, gone)
+        with pytest.raises(MoveSuperseded):
+            await hold_stamp(source, gone)
 
 
 async def test_a_stamp_does_not_wait_for_the_tenants_transactions(way: Way, source: Connection) -> None:

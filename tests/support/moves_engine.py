@@ -121,6 +121,10 @@ STATEMENTS = (
 )
 
 
+async def anybody() -> None:
+    """Forbids nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Moving:
     """A move of a tenant between two databases, that nobody but the test drives."""
@@ -142,12 +146,16 @@ class Moving:
     async def watch(self) -> None:
         """Log the tenant's changes at the source."""
         schema = self.way.source.placement.place.schema
-        await install(self.source, self.way.move, self.tenant, schema, self.tables, always=True)
+        await install(
+            self.source, self.way.move, self.tenant, schema, self.tables, always=True, allowed=anybody
+        )
 
     async def watch_back(self) -> None:
         """Log the tenant's changes at the target, but not a mover's."""
         schema = self.way.target.placement.place.schema
-        await install(self.target, self.way.move, self.tenant, schema, self.tables, always=False)
+        await install(
+            self.target, self.way.move, self.tenant, schema, self.tables, always=False, allowed=anybody
+        )
 
     async def guard_back(self) -> None:
         """Let the move bring rows to the source, which does not serve the tenant any more."""
