@@ -82,6 +82,13 @@ async def lay_data_plane(connection: Connection) -> bool:
     return True
 
 
+async def lay_if_missing(connection: Connection) -> None:
+    """The same, but where a data plane lies that knows of moves, of whatever version, it stays."""
+    cursor = await connection.execute("SELECT to_regclass('tiergate.import_guard')")
+    if await cursor.fetchone() == (None,):
+        await lay_data_plane(connection)
+
+
 async def is_laid(connection: Connection) -> bool:
     """Whether the data plane is there as this version lays it, with nothing changed since."""
     return await _mark(connection) == await _meant_mark(connection)

@@ -6,7 +6,7 @@ name that is never used again. What is killed at any step is completed by the sa
 """
 
 from fleet.access import Connection, bounded, open_admin
-from fleet.cluster import lay_data_plane
+from fleet.cluster import lay_if_missing
 from fleet.errors import ProvisioningFailed
 from fleet.own import own_schema
 from fleet.removal import delete_some, drop_database, drop_schema, tables_of
@@ -43,7 +43,7 @@ async def begin(way: Way, reached: Reached, deadline: Deadline) -> Fence:
         ClusterUnreachable, ProvisioningTimeout, ProvisioningFailed: See fleet/errors.py.
     """
     async with bounded(way.source.access, _STEP, deadline), open_end(way.source, deadline) as connection:
-        await lay_data_plane(connection)
+        await lay_if_missing(connection)
         serving = await stamp(connection, way)
         if serving is None:
             raise conflict(way)
@@ -76,7 +76,7 @@ async def clear_left(
             await reached(way.move, Step.PLACE_REMOVED)
             return True
         async with open_end(left, deadline) as admin:
-            await lay_data_plane(admin)
+            await lay_if_missing(admin)
             is_ours = await _is_taken(admin, way)
             if is_ours and await close_target(admin, way, serving, last):
                 await reached(way.move, Step.LEFTOVER_CLOSED)

@@ -68,4 +68,9 @@ async def open_end(end: End, deadline: Deadline) -> AsyncIterator[Connection]:
         calls = ", ".join("set_config(%s, %s, false)" for _ in names)
         values = [part for pair in names.items() for part in pair]
         await connection.execute(f"SELECT {calls}".encode(), values)
+        # What one end has said is done must outlive its crash, before the other end forgets it.
+        await connection.execute(
+            "SELECT set_config('synchronous_commit', 'on', false)"
+            " WHERE current_setting('synchronous_commit') IN ('off', 'local')"
+        )
         yield connection

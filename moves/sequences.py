@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from fleet.access import Connection
 from moves.ends import End, Way
+from moves.errors import MoveRefused
 from moves.tables import Table
+from tiergate.tenant import Tier
 
 # For numbers that were given to nobody we can see: by transactions that failed, or were told elsewhere.
 GAP = 1000
@@ -36,6 +38,9 @@ async def advance(source: Connection, target: Connection, way: Way, tables: Sequ
     """Put each identity sequence at the target well past the source's; on shared tables while others use it.
 
     Not undone by a rollback, and need not be. How many were behind.
+
+    Raises:
+        MoveRefused: One has used up so much that those who share the target's would soon have no numbers.
     """
     here, there = await _states(source, way.source, tables), await _states(target, way.target, tables)
     moved = 0
@@ -43,6 +48,11 @@ async def advance(source: Connection, target: Connection, way: Way, tables: Sequ
         theirs = there[of]
         if (wanted := reach(ours)) is None:
             continue
+        if way.target.placement.tier is Tier.STANDARD and _is_spent(ours):
+            why = (
+                f"numbers of {theirs.name}: half are used up at the source, and the target's are everybody's"
+            )
+            raise MoveRefused(way.tenant, (why,))
         if theirs.last is None:
             await target.execute("SELECT setval(%s::regclass, %s)", (theirs.name, wanted))
         elif (steps := -((theirs.last - wanted) // theirs.step)) <= 0:
@@ -63,6 +73,12 @@ def reach(state: _State) -> int | None:
         return None
     wanted = state.last + GAP * state.step
     return wanted if state.least <= wanted <= state.most else state.last
+
+
+def _is_spent(state: _State) -> bool:
+    """Whether half of its numbers are gone."""
+    last = state.last or 0
+    return abs(last) > (state.most if state.step > 0 else -state.least) // 2
 
 
 async def _states(connection: Connection, end: End, tables: Sequence[Table]) -> dict[tuple[str, str], _State]:

@@ -175,6 +175,7 @@ async def _hear_of_others(ground: Ground) -> None:
     Only who goes past every fence can do that: a superuser, or the door across tenants.
     """
     async with ground.target.transaction():
+        await guard.hold(ground.target, ground.way)  # else what clients write at the new place is meant
         cursor = await ground.target.execute(
             "DELETE FROM tiergate.dirty WHERE move_id = %s RETURNING table_name, key::text",
             (ground.way.move,),

@@ -56,9 +56,11 @@ async def take(
     is_certain = move.state in {MoveState.CUTTING_OVER, MoveState.RETURNING}
     try:
         async with asyncio.timeout_at(deadline.at_s), open_ends(way, step, deadline) as (source, target):
-            for end in (source, target):
-                await lay_data_plane(end)
-            await reached(way.move, Step.DATA_PLANE_LAID)
+            if move.state is MoveState.PREPARING:
+                # Then alone: gateways of two versions must not lay theirs over each other's for ever.
+                for end in (source, target):
+                    await lay_data_plane(end)
+                await reached(way.move, Step.DATA_PLANE_LAID)
             serving = await stamp(source, way, is_certain=is_certain)
             if serving is None:
                 raise TenantLeft(way, await left_at(source, way) or 0)

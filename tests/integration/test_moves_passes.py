@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from moves import stages
 from moves.copying import copied
 from moves.ends import open_end
 from moves.errors import MoveSuperseded, StructureChanged
+from moves.ground import Ground
 from moves.loading import open_loading
 from moves.passes import apply_dirty, open_pass, run_pass
+from moves.steps import nowhere
 from tests.support.moves_engine import Moving, Scribbler, open_moving, open_pair, run_in, scribble
 from tests.support.places import Places
 from tiergate.deadline import Deadline
@@ -184,3 +187,17 @@ async def test_the_way_back_brings_what_was_written_at_the_target(moving: Moving
 
     assert unlogged == 0
     assert await moving.differences() == {}
+
+
+async def test_who_was_superseded_forgets_nothing_that_clients_wrote_at_the_new_place(moving: Moving) -> None:
+    await moving.watch()
+    await moving.watch_back()
+    await moving.spoil("INSERT INTO one VALUES ({t}, 'past every fence')")
+    await moving.target.execute(
+        "UPDATE tiergate.import_guard SET attempt = gen_random_uuid() WHERE tenant_id = %s", (moving.tenant,)
+    )
+
+    with pytest.raises(MoveSuperseded):
+        await stages.run_pass(Ground(moving.way, moving.source, moving.target, moving.tables, nowhere))
+
+    assert (await moving.dirty(), await moving.dirty(back=True)) == (0, 1)

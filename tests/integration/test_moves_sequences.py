@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from moves.errors import MoveRefused
 from moves.sequences import GAP, advance
 from tests.support.moves_engine import Moving, open_moving, open_pair
 from tests.support.places import Places
@@ -81,6 +82,16 @@ async def test_near_its_end_a_sequence_has_no_gap(moving: Moving) -> None:
     for write in (moving.write, moving.spoil):
         await write("ALTER TABLE people ALTER COLUMN id SET MAXVALUE 1500")
 
-    await used(moving, 900)
+    await used(moving, 700)
 
-    assert await next_at_target(moving) == 901
+    assert await next_at_target(moving) == 701
+
+
+async def test_who_has_used_up_half_of_the_numbers_does_not_take_them_from_everybody(moving: Moving) -> None:
+    for write in (moving.write, moving.spoil):
+        await write("ALTER TABLE people ALTER COLUMN id SET MAXVALUE 1500")
+
+    with pytest.raises(MoveRefused, match="used up"):
+        await used(moving, 900)
+
+    assert await next_at_target(moving) == 1
