@@ -120,7 +120,7 @@ async def hang_up(*conns: PGconn) -> None:
 def _let_go(conn: PGconn) -> Line | None:
     """End *conn* for libpq; what is left of it, unless there is nobody at the other end."""
     try:
-        return Line(conn.socket)
+        return Line(conn)
     except (psycopg.OperationalError, OSError):  # there is no socket
         return None
     finally:

@@ -5,36 +5,33 @@ somebody else's at once. Ours lives until we close it: so the event loop never s
 listening to a stranger, and we see the server's own close.
 """
 
-import array
 import asyncio
-import fcntl
 import os
 import socket
-import struct
-import termios
 from collections.abc import Callable
 
-_HELD_READY = 128 * 1024
-# struct tcp_info, linux/tcp.h: tcpi_bytes_received stands behind 128 bytes, since Linux 4.1.
-_TCP_INFO = struct.Struct("=128xQ")
+from psycopg.pq.abc import PGconn
+
+from pools.sluice import Sluice
 
 
 class Line:
-    """One socket: listened to, measured, and watched to its end."""
+    """One socket: listened to, measured once an answer is long, and watched to its end."""
 
-    def __init__(self, descriptor: int) -> None:
-        """Share the socket that libpq has under *descriptor*."""
+    def __init__(self, conn: PGconn) -> None:
+        """Share the socket that *conn* has.
+
+        Raises:
+            psycopg.OperationalError, OSError: It has none.
+        """
         self._loop = asyncio.get_running_loop()
-        self._socket = socket.socket(fileno=os.dup(descriptor))
+        self._conn = conn
+        self._socket = socket.socket(fileno=os.dup(conn.socket))
         self._socket.setblocking(False)  # noqa: FBT003 - the socket's own way
-        # libpq reads as long as there is something to read. The less the kernel holds ready, the sooner
-        # there is nothing for a moment, and we can look how much came in.
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _HELD_READY)
-        self._tells = self._can_tell()
         self._is_writing = self._is_reset = False
         self._readable: Callable[[], None] | None = None
         self._again: asyncio.Handle | None = None
-        self._arrived = self._left = self._start = 0
+        self._sluice: Sluice | None = None
 
     def listen(self, readable: Callable[[], None]) -> None:
         """Call *readable* whenever something has come in."""
@@ -49,7 +46,13 @@ class Line:
         """
         error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # asking takes it away
         self._is_reset = self._is_reset or error != 0
-        if self._is_reset and self._readable is not None:
+        if self._is_reset:
+            self._call_again()
+
+    def _call_again(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+        if self._readable is not None:
             self._again = self._loop.call_soon(self._readable)
 
     def await_room(self, writable: Callable[[], None] | None) -> None:
@@ -74,42 +77,53 @@ class Line:
         if self._socket.fileno() >= 0:
             self.await_room(None)
 
-    # -- how much came in: libpq shows a result only once it is whole, and may hold any amount until then
+    # -- what passes; libpq shows a result only once it is whole, and may hold any amount until then
+
+    def read(self, *, is_short: bool) -> int:
+        """Have libpq read what has come; how many bytes have since `count_from_here`, if they are counted.
+
+        Args:
+            is_short: libpq has little room. Else there is a sluice from now on.
+
+        Raises:
+            psycopg.OperationalError: The connection is lost, or there are no descriptors for a sluice.
+        """
+        if self._sluice is None and is_short:
+            self._conn.consume_input()
+            return 0
+        sluice = self._dam()
+        sluice.let_in()
+        return sluice.passed
 
     def count_from_here(self) -> None:
-        """Begin to count; what waits to be read belongs to it."""
-        self._arrived = self._left = 0
-        self._start = self._received() - self._waiting() if self._tells else 0
+        """Begin to count anew."""
+        if self._sluice is not None:
+            self._sluice.passed = 0
 
-    def before_read(self) -> None:
-        """Look at what waits, before libpq reads it."""
-        if not self._tells:
-            # Unix sockets, other systems: what arrives while libpq reads goes uncounted.
-            self._arrived += max(0, self._waiting() - self._left)
+    def send(self) -> bool:
+        """Have libpq send what it has; whether there was no room for all of it.
 
-    def after_read(self) -> int:
-        """Bytes that have come in since the count began."""
-        if self._tells:
-            return self._received() - self._start
-        self._left = self._waiting()
-        return self._arrived
+        Raises:
+            psycopg.OperationalError: As `read`.
+        """
+        is_left = self._conn.flush() != 0
+        if is_left:
+            self._dam()  # libpq reads whenever it cannot send
+        return self._pass_on() or is_left
 
-    def _received(self) -> int:
-        size: int = _TCP_INFO.unpack(self._tcp_info())[0]
-        return size
+    def _dam(self) -> Sluice:
+        if self._sluice is None:
+            self._sluice = Sluice(self._conn, self._socket)
+        return self._sluice
 
-    def _waiting(self) -> int:
-        waiting = array.array("i", [0])
-        fcntl.ioctl(self._socket, termios.FIONREAD, waiting)
-        return waiting[0]
-
-    def _tcp_info(self) -> bytes:
-        return self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-
-    def _can_tell(self) -> bool:
+    def _pass_on(self) -> bool:
+        if self._sluice is None:
+            return False
         try:
-            return len(self._tcp_info()) == _TCP_INFO.size
-        except (AttributeError, OSError):
+            return self._sluice.let_out()
+        except OSError:
+            self._is_reset = True
+            self._call_again()
             return False
 
     # -- the end
@@ -121,6 +135,7 @@ class Line:
             PostgreSQL 18, pqcomm.c, socket_close: a server process leaves the socket open to its very end.
         """
         self.ignore()
+        self._pass_on()  # libpq's goodbye
         try:
             self._socket.shutdown(socket.SHUT_WR)
             while await self._loop.sock_recv(self._socket, 65536):
@@ -132,3 +147,5 @@ class Line:
         """Let go of the socket."""
         self.ignore()
         self._socket.close()
+        if self._sluice is not None:
+            self._sluice.close()

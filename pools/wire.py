@@ -50,12 +50,12 @@ class Wire:
         conn.nonblocking = 1
         conn.enter_pipeline_mode()
         conn.notice_handler = self._hear
-        self._line = Line(conn.socket)
+        self._line = Line(conn)
         self._names = Names(max_prepared)
         self._next = Flight(conn, self._names)
         self._flight: Flight | None = None
         self._news: asyncio.Future[bool] = self._loop.create_future()
-        self._max_bytes = self._reads = 0
+        self._max_bytes, self._is_first = 0, True
         self.pid = conn.backend_pid
         self.broken = self.doubtful = self.ended = False
         self.opened_at = self.idle_since = self._loop.time()
@@ -153,7 +153,8 @@ class Wire:
         flight, self._next = self._next, Flight(self._conn, self._names)
         if self.broken:
             raise ConnectionLost(self._reason())
-        self._max_bytes, self._reads = max_bytes, 0
+        self._max_bytes, self._is_first = max_bytes, True
+        self._line.count_from_here()
         self._flight, self._news = flight, self._loop.create_future()
         return flight
 
@@ -175,7 +176,7 @@ class Wire:
         """Await what else a stream brings, now that all of it so far has been taken."""
         if self.broken:
             raise ConnectionLost(self._reason())
-        self._reads = 1  # libpq may have made room for a large row already, and fill it at once
+        self._line.count_from_here()
         self._news = self._loop.create_future()
         self._collect()
         if self._news.done():  # libpq had it already
@@ -191,8 +192,7 @@ class Wire:
                 self._news.exception()  # cancelled in the same moment: nobody else will ask
 
     def _flush(self) -> None:
-        unsent = self._conn.flush()
-        self._line.await_room(self._flush_more if unsent else None)
+        self._line.await_room(self._flush_more if self._line.send() else None)
 
     def _flush_more(self) -> None:
         try:
@@ -213,15 +213,12 @@ class Wire:
 
     def _read(self) -> None:
         """Take in what has come, and give up a flight that brings more than it may."""
-        self._reads += 1
-        if self._reads == 1:  # most answers come in one piece, and asking the socket costs 4 µs
-            self._conn.consume_input()
-            return
-        if self._reads == 2:  # noqa: PLR2004 - the first has told nothing of the size
-            self._line.count_from_here()
-        self._line.before_read()
-        self._conn.consume_input()
-        if self._line.after_read() > self._max_bytes and self._flight is not None:
+        # Most answers come in one piece. It is small: libpq has room for 16 KB until it knows of more.
+        is_short, self._is_first = self._is_first or self._flight is None, False
+        size_bytes = self._line.read(is_short=is_short)
+        if size_bytes and self._conn.ssl_in_use:
+            self._flush()  # TLS may have to answer to what it reads
+        if size_bytes > self._max_bytes and self._flight is not None:
             self.lose(ResponseTooLarge(self._max_bytes))
 
     def _hear(self, notice: PGresult) -> None:

@@ -161,7 +161,7 @@ async def test_a_request_cancelled_while_it_sends_leaves_nothing(
 
 
 async def test_an_answer_up_to_the_limit_arrives(pools: Switchboard, acme: Placement) -> None:
-    """What waits in the socket was counted anew at each look, and answers half as large refused."""
+    """What waited in the socket was counted anew at each look once, and answers half as large refused."""
     rows = "SELECT repeat('x', 1000) FROM generate_series(1, 9000)"
     [result] = await run(pools, acme, rows, max_bytes=10_000_000)
     assert len(result.rows) == 9000
@@ -173,7 +173,6 @@ async def test_an_answer_up_to_the_limit_arrives(pools: Switchboard, acme: Place
 async def test_over_a_unix_socket_the_limit_is_the_same(
     pools: Switchboard, acme: Placement, admin: Admin
 ) -> None:
-    """There the kernel does not tell how much came in; what waits is measured instead."""
     row = await (await admin.execute("SELECT current_setting('unix_socket_directories')")).fetchone()
     folder = str(row[0]).split(",")[0] if row else ""
     conninfo = make_conninfo(acme.place.conninfo, host=folder)
@@ -204,7 +203,6 @@ async def test_an_answer_that_is_too_large_is_given_up_before_it_is_in_memory(
 async def test_a_value_that_is_too_large_is_given_up(
     pools: Switchboard, acme: Placement, heard: Heard
 ) -> None:
-    """A message that has begun is taken in as fast as it comes: memory is not bounded here, the answer is."""
     with pytest.raises(ResponseTooLarge):
         await run(pools, acme, "SELECT repeat('x', 100000000)", max_bytes=1_000_000)
 
@@ -232,12 +230,14 @@ async def test_a_server_process_killed_in_the_middle_is_a_lost_connection(
     assert await value(pools, acme, "SELECT 1") == "1"
 
 
+@pytest.mark.parametrize("before", ["SELECT 1", "SELECT repeat('x', 100000)"], ids=["short", "long"])
 @pytest.mark.parametrize("fault", ["cut", "half_close", "corrupt"])
 async def test_a_connection_that_breaks_in_the_middle_is_lost_and_closed(
-    pools: Switchboard, acme: Placement, admin: Admin, heard: Heard, fault: str
+    pools: Switchboard, acme: Placement, admin: Admin, heard: Heard, fault: str, before: str
 ) -> None:
+    """Also behind the sluice that comes with the first long answer."""
     async with open_way(acme) as (proxy, by_proxy):
-        await run(pools, by_proxy, "SELECT 1")
+        await run(pools, by_proxy, before)
         if fault == "corrupt":
             proxy.corrupt()
             with pytest.raises(ConnectionLost):
@@ -254,9 +254,11 @@ async def test_a_connection_that_breaks_in_the_middle_is_lost_and_closed(
     await until_gone(admin, acme)
 
 
+@pytest.mark.parametrize("before", ["SELECT 1", "SELECT repeat('x', 100000)"], ids=["short", "long"])
 async def test_a_resting_connection_that_the_server_ends_is_dropped_before_use(
-    pools: Switchboard, acme: Placement, admin: Admin, heard: Heard
+    pools: Switchboard, acme: Placement, admin: Admin, heard: Heard, before: str
 ) -> None:
+    await run(pools, acme, before)
     pid = await value(pools, acme, PID)
     await admin.execute("SELECT pg_terminate_backend(%s)", (int(pid or 0),))
 

@@ -1,13 +1,23 @@
-"""The socket beneath a connection: what came in is counted once, and the other end's close is waited for."""
+"""The socket beneath a connection: a number that is given up is nobody's, and the end is waited for."""
 
 import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import cast
 
 import pytest
+from psycopg.pq.abc import PGconn
 
 from pools.line import Line
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """What a line asks of libpq when it begins: its descriptor."""
+
+    socket: int
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
@@ -19,7 +29,7 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
 
 @pytest.fixture(params=["tcp", "unix"])
 def ends(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Two ends of one connection; only TCP on Linux tells how much came in."""
+    """Two ends of one connection."""
     near, far = tcp_pair() if request.param == "tcp" else socket.socketpair()
     with near, far:
         yield near, far
@@ -27,50 +37,9 @@ def ends(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket
 
 @pytest.fixture
 async def line(ends: tuple[socket.socket, socket.socket]) -> AsyncIterator[Line]:
-    line = Line(ends[0].fileno())
+    line = Line(cast("PGconn", Lent(ends[0].fileno())))
     yield line
     line.close()
-
-
-async def arrival(near: socket.socket) -> None:
-    """Something can be read."""
-    loop, come = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(near.fileno(), come.set)
-    await come.wait()
-    loop.remove_reader(near.fileno())
-
-
-async def test_what_waits_is_counted_once_however_often_one_looks(
-    ends: tuple[socket.socket, socket.socket], line: Line
-) -> None:
-    near, far = ends
-    far.sendall(b"x" * 1000)
-    await arrival(near)
-    line.count_from_here()
-    for left in range(900, -1, -100):
-        line.before_read()
-        near.recv(100)
-        counted = line.after_read()
-
-        assert counted == 1000, left
-
-
-async def test_what_was_read_before_does_not_count(
-    ends: tuple[socket.socket, socket.socket], line: Line
-) -> None:
-    near, far = ends
-    far.sendall(b"x" * 1000)
-    await arrival(near)
-    near.recv(400)
-    line.count_from_here()
-    line.before_read()
-    near.recv(1000)
-    assert line.after_read() == 600
-
-    far.sendall(b"x" * 50)
-    await arrival(near)
-    line.before_read()
-    assert line.after_read() == 650
 
 
 async def test_the_end_is_when_the_other_end_has_closed(
