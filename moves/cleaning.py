@@ -28,7 +28,10 @@ async def look(way: Way, reached: Reached, deadline: Deadline) -> int | None:
         FenceConflict: It serves the tenant nowhere.
         ClusterUnreachable, ProvisioningTimeout, ProvisioningFailed: See fleet/errors.py.
     """
-    async with bounded(way.source.access, _STEP, deadline), open_end(way.source, deadline) as connection:
+    async with (
+        bounded(way.source.access, _STEP, deadline),
+        open_end(way.source, deadline, way.session) as connection,
+    ):
         if await stamp(connection, way) is None:
             return await left_at(connection, way)
     await reached(way.move, Step.SERVING_STAMPED)
@@ -42,7 +45,10 @@ async def begin(way: Way, reached: Reached, deadline: Deadline) -> Fence:
         FenceConflict: It does not serve the tenant; nothing was removed.
         ClusterUnreachable, ProvisioningTimeout, ProvisioningFailed: See fleet/errors.py.
     """
-    async with bounded(way.source.access, _STEP, deadline), open_end(way.source, deadline) as connection:
+    async with (
+        bounded(way.source.access, _STEP, deadline),
+        open_end(way.source, deadline, way.session) as connection,
+    ):
         await lay_if_missing(connection)
         serving = await stamp(connection, way)
         if serving is None:
@@ -75,7 +81,7 @@ async def clear_left(
                 await drop_database(admin, place)
             await reached(way.move, Step.PLACE_REMOVED)
             return True
-        async with open_end(left, deadline) as admin:
+        async with open_end(left, deadline, way.session) as admin:
             await lay_if_missing(admin)
             is_ours = await _is_taken(admin, way)
             if is_ours and await close_target(admin, way, serving, last):
@@ -102,7 +108,7 @@ async def clear_serving(way: Way, reached: Reached, deadline: Deadline) -> None:
     """Remove the last marks of the move where the tenant lives now: guard, progress and stamp."""
     async with (
         bounded(way.source.access, _STEP, deadline),
-        open_end(way.source, deadline) as connection,
+        open_end(way.source, deadline, way.session) as connection,
         connection.transaction(),
     ):
         await guard.drop(connection, way)

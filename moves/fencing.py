@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from fleet.access import TENANT_LOCKS, Connection
 from fleet.errors import FenceConflict
-from moves.ends import End, Way
+from moves.ends import End, Way, end_others
 from moves.errors import MoveSuperseded
 from moves.guard import SERVING, hold_served
 from tiergate.tenant import TenantId
@@ -71,6 +71,8 @@ async def stamp(source: Connection, way: Way, *, is_certain: bool = True) -> Fen
     seen = await read_fence(source, way.tenant)
     if not is_certain and seen is not None and seen.serves(way.source) and seen.attempt == way.attempt:
         return seen
+    if seen is not None and seen.attempt not in {None, way.attempt}:
+        await end_others(source, way)
     async with source.transaction():
         seen = await read_fence(source, way.tenant, holds=True)
         if seen is None or not seen.serves(way.source):

@@ -63,9 +63,9 @@ async def open_ends(way: Way, step: str, deadline: Deadline) -> AsyncIterator[tu
     names = [way.source.access.name, way.target.access.name]
     opened: list[Connection] = []
     try:
-        async with open_end(way.source, deadline) as source:
+        async with open_end(way.source, deadline, way.session) as source:
             opened.append(source)
-            async with open_end(way.target, deadline) as target:
+            async with open_end(way.target, deadline, way.session) as target:
                 opened.append(target)
                 yield source, target
     except (pg.LockNotAvailable, pg.QueryCanceled) as exc:

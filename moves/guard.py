@@ -8,7 +8,7 @@ alone. So a worker that stood still while its move came to an end finds no row, 
 """
 
 from fleet.access import Connection
-from moves.ends import End, Way
+from moves.ends import End, Way, end_others
 from moves.errors import MoveSuperseded
 from tiergate.tenant import TenantId
 
@@ -17,7 +17,8 @@ SERVING = ("active", "read_only", "suspended")
 
 
 async def put(connection: Connection, way: Way) -> None:
-    """Make the guard of the way's target, whoever's was there; waits for what its holder does."""
+    """Make the guard of the way's target, whoever's was there; ends what another worker of the move does."""
+    await _is_ours(connection, way)
     await connection.execute(
         "INSERT INTO tiergate.import_guard (tenant_id, place, move_id, attempt) VALUES (%s, %s, %s, %s)"
         " ON CONFLICT (tenant_id) DO UPDATE"
@@ -27,22 +28,16 @@ async def put(connection: Connection, way: Way) -> None:
 
 
 async def take(connection: Connection, way: Way) -> None:
-    """Take the guard of the way's target over from another worker of this move; waits for what that one does.
+    """Take the guard of the way's target over from another worker of this move; ends what that one does.
 
     Raises:
         MoveSuperseded: There is no guard of this move.
     """
-    theirs = (way.tenant, way.target.placement.place.id, way.move)
-    cursor = await connection.execute(
-        "SELECT attempt::text FROM tiergate.import_guard"
-        " WHERE tenant_id = %s AND place = %s AND move_id = %s",
-        theirs,
-    )
-    if await cursor.fetchone() == (way.attempt,):
+    if await _is_ours(connection, way):
         return
     cursor = await connection.execute(
         "UPDATE tiergate.import_guard SET attempt = %s WHERE tenant_id = %s AND place = %s AND move_id = %s",
-        (way.attempt, *theirs),
+        (way.attempt, way.tenant, way.target.placement.place.id, way.move),
     )
     if cursor.rowcount == 0:
         raise MoveSuperseded(way.move)
@@ -83,6 +78,19 @@ async def is_put(connection: Connection, way: Way) -> bool:
         "SELECT FROM tiergate.import_guard WHERE tenant_id = %s AND move_id = %s", (way.tenant, way.move)
     )
     return await cursor.fetchone() is not None
+
+
+async def _is_ours(connection: Connection, way: Way) -> bool:
+    """Whether the guard is the attempt's already; where it is another one's, its sessions are ended."""
+    cursor = await connection.execute(
+        "SELECT attempt::text FROM tiergate.import_guard"
+        " WHERE tenant_id = %s AND place = %s AND move_id = %s",
+        (way.tenant, way.target.placement.place.id, way.move),
+    )
+    found = await cursor.fetchone()
+    if found not in {None, (way.attempt,)}:
+        await end_others(connection, way)
+    return found == (way.attempt,)
 
 
 async def _hold(connection: Connection, way: Way) -> None:

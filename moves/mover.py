@@ -115,7 +115,8 @@ class Mover(Acting):
             match move.state:
                 case MoveState.COPYING:
                     pacing = self._pacings.setdefault(move.id, stages.Pacing())
-                    async with open_end(ground.way.source, Deadline.after(BOUND_S)) as probe:
+                    way = ground.way
+                    async with open_end(way.source, Deadline.after(BOUND_S), way.session) as probe:
                         count = await stages.copy(ground, pacing, probe, piece)
                     told["copied"] = count.told()
                     to = MoveState.CATCHING_UP if count.is_done else None

@@ -1,7 +1,8 @@
 """Whoever has the move changes the fence; whoever had it does not, and no epoch is served at two places."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import psycopg
@@ -10,7 +11,7 @@ import pytest
 from fleet.errors import FenceConflict
 from fleet.fence import FenceState
 from moves import guard
-from moves.ends import Way
+from moves.ends import End, Way
 from moves.errors import MoveSuperseded
 from moves.fencing import (
     Fence,
@@ -368,3 +369,55 @@ async def test_a_stamp_is_taken_off_by_its_worker_alone(way: Way, source: Connec
     gone = await read_fence(source, way.tenant)
 
     assert (kept and kept.attempt, gone and gone.attempt) == (way.attempt, None)
+
+
+# -- who stands still
+
+
+@asynccontextmanager
+async def standing(
+    end: End, way: Way, holds: Callable[[Connection, Way], Awaitable[object]]
+) -> AsyncIterator[None]:
+    """A worker's session that holds something, and has sent half of a COPY; no limit of a server ends it."""
+    with suppress(psycopg.OperationalError):
+        async with opened(end, way.session) as connection:
+            await connection.execute("CREATE TEMP TABLE half (line text)")
+            await connection.execute("BEGIN")
+            await holds(connection, way)
+            async with connection.cursor().copy("COPY half FROM STDIN"):
+                yield
+
+
+async def test_who_takes_over_does_not_wait_for_one_that_stands_still_in_a_copy(
+    source: Connection, target: Connection, way: Way
+) -> None:
+    await stamped(source, way)
+    await guard.put(target, way)
+    mine = another(way)
+
+    async with (
+        asyncio.timeout(3),
+        standing(way.source, way, lock_tenant),
+        standing(way.target, way, guard.hold),
+    ):
+        await stamped(source, mine)
+        await guard.take(target, mine)
+
+    async with source.transaction(), target.transaction():
+        await lock_tenant(source, mine)
+        await guard.hold(target, mine)
+
+
+async def test_who_takes_over_ends_no_session_of_its_own_or_of_another_move(
+    source: Connection, target: Connection, way: Way, between: Between
+) -> None:
+    other, mine = await between.way(), another(way)
+    await stamped(source, way)
+    await guard.put(target, way)
+
+    async with opened(way.source, mine.session) as ours, opened(way.source, other.session) as theirs:
+        await stamped(source, mine)
+        await guard.take(target, mine)
+
+        for each in (ours, theirs):
+            await each.execute("SELECT")

@@ -52,7 +52,7 @@ async def open_between(server: Cluster) -> AsyncIterator[Between]:
 
 
 @asynccontextmanager
-async def opened(end: End) -> AsyncIterator[Connection]:
+async def opened(end: End, session: str = "a test") -> AsyncIterator[Connection]:
     """A mover's connection to one end."""
-    async with open_end(end, Deadline.after(60)) as connection:
+    async with open_end(end, Deadline.after(60), session) as connection:
         yield connection
