@@ -105,6 +105,12 @@ _ASKED: dict[Journey, tuple[MoveState, Wanted]] = {
 }
 
 
+_CHANGES = frozenset(Step) - {
+    # These say again what is so: there is nothing to lay, to publish, nor a hold to end.
+    Step.DATA_PLANE_LAID, Step.PUBLISHED, Step.HOLD_ENDED,
+}  # fmt: skip
+
+
 async def travel(
     ground: Ground,
     gateways: Sequence[Serving],
@@ -224,7 +230,7 @@ async def _suffer(
             before = _lines(task.log)
             goes_on()
             await _ends(process)
-            return [line for line in _lines(task.log)[len(before) :] if line in set(Step)]
+            return [line for line in _lines(task.log)[len(before) :] if line in _CHANGES]
         case Fault.SOURCE_KILLED | Fault.TARGET_KILLED:
             server = ground.servers[names[0 if fault is Fault.SOURCE_KILLED else 1]]
             kill_9(server)
