@@ -10,6 +10,7 @@ What is done while the tenant waits, and why in this order:
 No session may hold the lock for longer than a bound, whatever becomes of the worker.
 """
 
+import asyncio
 import time
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ import psycopg
 from psycopg import errors as pg
 
 from fleet.access import ALL_ROWS, FLEET_LOCKS, TENANT_LOCKS
+from fleet.errors import ProvisioningTimeout
 from moves import capture, guard
 from moves.digests import delta_differs
 from moves.errors import CutoverMissed, RowsDiffer
@@ -29,10 +31,14 @@ from tiergate.deadline import finish
 
 OLDEST_S = 1.0
 """A transaction of the tenant's that is older than that will hardly end just now."""
+LOCKED_S = 2.0
+"""An attempt that takes longer, from the tenant's lock to the commit that ends it, is given up."""
+MOST_KEYS = 5_000
+"""With more changes in the log no attempt is begun: they are for a pass, which nobody waits for."""
 
 _LOCK_MS = 300
-_HELD_MS = 3000
-"""For how long the lock outlives a worker that stands still."""
+_HELD_MS = 2000
+"""For how long the lock outlives a worker that stands still, and no statement takes longer."""
 _ROLLBACK_S = 2.0
 
 
@@ -80,7 +86,7 @@ async def draw_near(ground: Ground) -> None:
     """Do all that can be done before anybody waits; leaves a transaction open at both ends, for `cut_over`.
 
     Raises:
-        CutoverMissed: Somebody changes the tables, or writes across tenants.
+        CutoverMissed: Somebody changes the tables, or writes across tenants; or too much has changed.
         MoveSuperseded: Another worker has the move.
     """
     way, source, target = ground.way, ground.source, ground.target
@@ -89,6 +95,7 @@ async def draw_near(ground: Ground) -> None:
         await target.execute(_begin() + b"; SET LOCAL session_replication_role = replica")
         await guard.hold(target, way)
         await source.execute(_begin())
+        await _refuse_many(ground)
         # Who changes the place's tables holds this one.
         schema = f"application {ground.source_schema}"
         await source.execute("SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s))", (FLEET_LOCKS, schema))
@@ -108,6 +115,12 @@ async def _refuse_strange_rows(ground: Ground) -> None:
         raise CutoverMissed(ground.way.tenant, "somebody else has written to its rows at the target")
 
 
+async def _refuse_many(ground: Ground) -> None:
+    if (count := await capture.count_dirty(ground.source, ground.way.move)) > MOST_KEYS:
+        why = f"it changes rows faster than they are brought over, and {count} changes are left"
+        raise CutoverMissed(ground.way.tenant, why)
+
+
 async def cut_over(ground: Ground, epoch: int) -> Cut:
     """Bring the last changes over, and let the tenant live at the target from now on, in *epoch*.
 
@@ -115,28 +128,40 @@ async def cut_over(ground: Ground, epoch: int) -> Cut:
     source was left is then to be read from its fence.
 
     Raises:
-        CutoverMissed: Transactions did not end in time; the tenant is where it was.
+        CutoverMissed: Transactions did not end in time, or it took too long; the tenant is where it was.
+        ProvisioningTimeout: The commit took too long: the tenant may have left.
         RowsDiffer: The same; a row was not brought over as it is.
         FenceConflict, MoveSuperseded: The same; another worker has the move.
     """
     source, target = ground.source, ground.target
+    is_leaving = False
     try:
-        began_s = time.monotonic()
-        left = await _lock(ground)
-        await ground.reached(Step.TENANT_LOCKED)
-        keys = await _bring_last(ground)
-        await open_target(target, ground.way, left, epoch)
-        await ground.reached(Step.DELTA_APPLIED)
-        await target.execute(b"COMMIT")
-        await ground.reached(Step.TARGET_OPENED)
-        await leave_source(source, ground.way, left, epoch)
-        await source.execute(b"COMMIT")
-        locked_s = time.monotonic() - began_s
-    except BaseException:
+        async with asyncio.timeout(LOCKED_S):
+            began_s = time.monotonic()
+            left = await _lock(ground)
+            await ground.reached(Step.TENANT_LOCKED)
+            keys = await _bring_last(ground)
+            await open_target(target, ground.way, left, epoch)
+            await ground.reached(Step.DELTA_APPLIED)
+            await target.execute(b"COMMIT")
+            await ground.reached(Step.TARGET_OPENED)
+            await leave_source(source, ground.way, left, epoch)
+            is_leaving = True
+            await source.execute(b"COMMIT")
+            locked_s = time.monotonic() - began_s
+    except BaseException as exc:
         await give_up(ground)
+        if isinstance(exc, TimeoutError | pg.QueryCanceled):
+            raise _too_long(ground, is_leaving=is_leaving) from exc
         raise
     await ground.reached(Step.SOURCE_LEFT)
     return Cut(epoch, keys, locked_s)
+
+
+def _too_long(ground: Ground, *, is_leaving: bool) -> CutoverMissed | ProvisioningTimeout:
+    if is_leaving:
+        return ProvisioningTimeout(ground.way.source.access.name, f"move tenant {ground.way.tenant}")
+    return CutoverMissed(ground.way.tenant, f"an attempt took longer than {LOCKED_S} s")
 
 
 async def give_up(ground: Ground) -> None:
@@ -164,7 +189,8 @@ async def _bring_last(ground: Ground) -> int:
 def _begin() -> bytes:
     return (
         f"BEGIN; SET LOCAL lock_timeout = {_LOCK_MS};"
-        f" SET LOCAL idle_in_transaction_session_timeout = {_HELD_MS}"
+        f" SET LOCAL idle_in_transaction_session_timeout = {_HELD_MS};"
+        f" SET LOCAL statement_timeout = {_HELD_MS}"
     ).encode()
 
 

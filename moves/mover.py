@@ -15,7 +15,7 @@ from moves import capture, cleaning, cutover, recording, stages
 from moves.acting import Acting
 from moves.ends import open_end
 from moves.ground import Ground
-from moves.states import FEW_KEYS, asked, end_of
+from moves.states import FEW_KEYS, asked, count_of, end_of
 from moves.steps import Reached, Step, nowhere
 from moves.taking import Guarding, TenantLeft
 from registry.errors import MoveLost, UnknownMove
@@ -34,7 +34,8 @@ HOLD_S = 1.0
 """For how long gateways let a tenant's requests wait for a cut-over: less than any query_wait_timeout, so
 that nobody is refused where a hold is not ended. Who comes later waits at the fence's lock, and is served."""
 MOST_PASSES = 20
-"""In a row: a tenant that changes rows faster than they are brought over is cut over none the less."""
+"""In a row. A tenant that changes rows faster than they are brought over is verified none the less; its
+cut-over is put off while the log is long, again and again, and the move's error says so."""
 
 
 class Mover(Acting):
@@ -123,7 +124,8 @@ class Mover(Acting):
                 case MoveState.CATCHING_UP:
                     brought = await stages.run_pass(ground)
                     told["changed"] = brought.keys
-                    if brought.keys <= FEW_KEYS:
+                    told["passes"] = passes = count_of(told, "passes") + 1
+                    if brought.keys <= FEW_KEYS or passes >= MOST_PASSES:
                         await stages.analyze(ground)
                         to = MoveState.VERIFYING
                 case MoveState.VERIFYING:

@@ -8,6 +8,7 @@
 The two arrows that are the cut-over, and the way back, are not taken here: the fence takes them.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 
@@ -117,7 +118,12 @@ def rest_s(before: MoveState, now: Move, failures: int) -> float:
 
 def put_offs(move: Move) -> int:
     """How many attempts at the cut-over have been put off."""
-    count = move.progress.get("put_off", 0)
+    return count_of(move.progress, "put_off")
+
+
+def count_of(progress: Mapping[str, object], what: str) -> int:
+    """A number in what is told of a move; 0 before it is there."""
+    count = progress.get(what, 0)
     return count if isinstance(count, int) else 0
 
 

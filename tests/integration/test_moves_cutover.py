@@ -105,8 +105,9 @@ class _Never:
 
 
 async def test_a_worker_that_stands_still_in_the_pause_holds_the_tenant_up_for_seconds_only(
-    movers: Movers,
+    movers: Movers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cutover, "LOCKED_S", 60.0)  # its own clock stands still, too
     tenant, move = await near(movers, "paused")
     held = Held(Step.TENANT_LOCKED)
     standing = asyncio.create_task(movers.mover(held).run_once(move))
@@ -124,6 +125,76 @@ async def test_a_worker_that_stands_still_in_the_pause_holds_the_tenant_up_for_s
     moved = await movers.carry(failed, until=MoveState.SOAKING)
     assert moved.state is MoveState.SOAKING
     assert await movers.members(tenant) == [1, 2, 3, 10]
+
+
+@pytest.mark.parametrize("step", [Step.TENANT_LOCKED, Step.DELTA_APPLIED, Step.TARGET_OPENED])
+async def test_an_attempt_that_takes_too_long_is_put_off(
+    movers: Movers, monkeypatch: pytest.MonkeyPatch, step: Step
+) -> None:
+    tenant, move = await near(movers, f"slow-{step.replace('_', '-')}")
+    monkeypatch.setattr(cutover, "LOCKED_S", 1.0)
+    put_off = await movers.mover(Held(step)).run_once(move)
+    await movers.write(tenant, 10)
+    monkeypatch.undo()
+
+    assert put_off.state is MoveState.READY
+    assert "took longer than 1.0 s" in (put_off.error or "")
+    assert await movers.store.orders() == []
+    moved = await movers.carry(put_off, until=MoveState.SOAKING)
+    assert moved.state is MoveState.SOAKING
+    assert await movers.members(tenant) == [1, 2, 3, 10]
+
+
+SLOW_COMMIT = """
+CREATE FUNCTION public.dawdle() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_sleep(20);
+    RETURN NULL;
+EXCEPTION WHEN query_canceled THEN
+    IF {fails} THEN RAISE; END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER dawdles AFTER UPDATE ON tiergate.fence DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW WHEN (NEW.state = 'moved') EXECUTE FUNCTION public.dawdle()
+"""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_of_a_commit_that_took_too_long_the_fence_tells_what_came(
+    movers: Movers, monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    tenant, move = await near(movers, f"dawdles-{fails}".lower())
+    monkeypatch.setattr(cutover, "LOCKED_S", 1.0)
+    async with open_admin(movers.admin(Tier.STANDARD)) as admin:
+        await admin.execute(SLOW_COMMIT.format(fails=fails).encode())
+        unknown = await movers.mover().run_once(move)
+        await admin.execute("DROP FUNCTION public.dawdle() CASCADE")
+    monkeypatch.undo()
+
+    assert unknown.state is MoveState.CUTTING_OVER
+    known = await movers.mover().run_once(await renewed(movers, unknown))
+    assert known.state is MoveState.SOAKING
+    await movers.write(tenant, 10)
+    assert await movers.members(tenant) == [1, 2, 3, 10]
+
+
+async def test_no_attempt_is_begun_while_much_is_left_to_bring_over(
+    movers: Movers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant, move = await near(movers, "writes-fast")
+    monkeypatch.setattr(cutover, "MOST_KEYS", 2)
+    held = Held(Step.CHANGES_DONE)
+    trying = asyncio.create_task(movers.mover(held).run_once(move))
+    await held.came.wait()
+    await movers.write(tenant, 10, 11, 12)
+    held.goes_on.set()
+
+    put_off = await trying
+
+    assert put_off.state is MoveState.READY
+    assert "3 changes are left" in (put_off.error or "")
+    assert (await movers.carry(put_off, until=MoveState.SOAKING)).state is MoveState.SOAKING
+    assert await movers.members(tenant) == [1, 2, 3, 10, 11, 12]
 
 
 @pytest.mark.parametrize("isolation", [None, *WRITING])
@@ -316,6 +387,8 @@ async def test_a_move_that_is_done_has_a_signed_record_of_equal_rows(movers: Mov
 
 
 async def test_nothing_failed_that_was_not_meant_to(movers: Movers) -> None:
-    expected = {"move-cutover-missed", "move-structure-changed", "cluster-unreachable"}
+    expected = {
+        "move-cutover-missed", "move-structure-changed", "cluster-unreachable", "provisioning-timeout",
+    }  # fmt: skip
 
     assert {event.outcome for event in movers.heard.of(MoveFailed)} <= expected

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from moves import mover
 from registry.moves import MoveState
 from tests.support.movers import NOW, Movers, open_movers
 from tests.support.postgres import ThreeClusters
@@ -28,3 +29,16 @@ async def test_a_tenant_is_moved_from_any_tier_to_any_other(movers: Movers, here
     assert await movers.members(tenant) == [1, 2, 3]
     await movers.write(tenant, 4)
     assert await movers.left_behind(tenant, move.id) == []
+
+
+async def test_a_tenant_that_writes_faster_than_passes_is_moved_none_the_less(
+    movers: Movers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = await movers.tenant("fast")
+    monkeypatch.setattr(mover, "FEW_KEYS", -1)
+    monkeypatch.setattr(mover, "MOST_PASSES", 3)
+
+    move = await movers.carry(await movers.plan(tenant, Tier.PREMIUM, NOW))
+
+    assert move.state is MoveState.DONE, move.error
+    assert move.progress["passes"] == 3
