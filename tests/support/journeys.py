@@ -106,8 +106,9 @@ _ASKED: dict[Journey, tuple[MoveState, Wanted]] = {
 
 
 _CHANGES = frozenset(Step) - {
-    # These say again what is so: there is nothing to lay, to publish, nor a hold to end.
-    Step.DATA_PLANE_LAID, Step.PUBLISHED, Step.HOLD_ENDED,
+    # These say again what is so, or take away once more what has a name that is used but once.
+    Step.DATA_PLANE_LAID, Step.PUBLISHED, Step.HOLD_ENDED, Step.CAPTURE_REMOVED, Step.PLACE_REMOVED,
+    Step.GUARD_REMOVED, Step.SERVING_UNSTAMPED,
 }  # fmt: skip
 
 

@@ -111,8 +111,9 @@ class Steps:
             await self._blocker.execute(
                 "SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s))", (LOCKS, self._task.tenant)
             )
-        elif step is Step.HOLD_ENDED and self._blocker is not None:
+        elif self._blocker is not None:  # the attempt was put off, however far that went
             await self._blocker.close()
+            self._blocker = None
 
 
 @asynccontextmanager
