@@ -6,10 +6,12 @@ ends over (`moves.taking`), and reads there what is so.
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, replace
 
 import psycopg
 
+from fleet.access import Connection
 from fleet.provision import Provisioner
 from moves import capture, cleaning, cutover, recording, stages
 from moves.acting import Acting
@@ -115,10 +117,8 @@ class Mover(Acting):
         async with self._taken(await self._way(move), move, Deadline.after(BOUND_S)) as ground:
             match move.state:
                 case MoveState.COPYING:
-                    pacing = self._pacings.setdefault(move.id, stages.Pacing())
-                    way = ground.way
-                    async with open_end(way.source, Deadline.after(BOUND_S), way.session) as probe:
-                        count = await stages.copy(ground, pacing, probe, piece)
+                    async with _open_probe(ground) as probe:
+                        count = await stages.copy(ground, self._pacing(move), probe, piece)
                     told["copied"] = count.told()
                     to = MoveState.CATCHING_UP if count.is_done else None
                 case MoveState.CATCHING_UP:
@@ -129,7 +129,9 @@ class Mover(Acting):
                         await stages.analyze(ground)
                         to = MoveState.VERIFYING
                 case MoveState.VERIFYING:
-                    count = await stages.verify(ground, stages.Count.of(told.get("verified")), piece)
+                    verified = stages.Count.of(told.get("verified"))
+                    async with _open_probe(ground) as probe:
+                        count = await stages.verify(ground, verified, self._pacing(move), probe, piece)
                     told["verified"] = count.told()
                     if count.is_done:
                         told["proofs"] = [asdict(proof) for proof in await stages.prove(ground)]
@@ -141,6 +143,9 @@ class Mover(Acting):
                     to = asked(move)
         now = replace(move, progress=told)
         return now if to is None else await self._advance(now, to)
+
+    def _pacing(self, move: Move) -> stages.Pacing:
+        return self._pacings.setdefault(move.id, stages.Pacing())
 
     async def _cut_over(self, move: Move) -> Move:
         """One attempt, there or back; also finds out how an earlier one came out."""
@@ -233,3 +238,9 @@ class Mover(Acting):
         await self._store.forget_place(move, way.target.placement.place.id)
         await self._reached(move.id, Step.PLACE_FORGOTTEN)
         return await self._advance(move, end_of(move), error=move.error)
+
+
+def _open_probe(ground: Ground) -> AbstractAsyncContextManager[Connection]:
+    """A connection of its own to the source, to feel how fast it is meanwhile."""
+    way = ground.way
+    return open_end(way.source, Deadline.after(BOUND_S), way.session)

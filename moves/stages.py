@@ -212,8 +212,12 @@ async def prove(ground: Ground) -> list[TableProof]:
     return proofs
 
 
-async def verify(ground: Ground, count: Count, deadline: Deadline) -> Count:
+async def verify(
+    ground: Ground, count: Count, pacing: Pacing, probe: Connection, deadline: Deadline
+) -> Count:
     """Compare chunk after chunk by digests that the databases compute, for as long as there is time.
+
+    No faster than others at the source can bear.
 
     What differs may just have changed: it is looked at again after a pass, at one moment of the source.
 
@@ -223,12 +227,16 @@ async def verify(ground: Ground, count: Count, deadline: Deadline) -> Count:
     names = [table.name for table in ground.tables]
     tables = ground.tables[names.index(count.table) if count.table in names else 0 :]
     after, rows = count.after, count.rows
+    throttle = Throttle(probe_of(probe), pacing.pace)
     for table in tables:
         is_last = False
         while not is_last:
             if not deadline.left_s():
                 return Count(rows=rows, table=table.name, after=after)
-            seen = await compare_chunk(ground.source, ground.target, ground.way, table, after, PIECE_ROWS)
+            compare = partial(
+                compare_chunk, ground.source, ground.target, ground.way, table, after, PIECE_ROWS
+            )
+            seen = await throttle.run(compare)
             if seen.differing:
                 await run_pass(ground, (table, seen.differing))
             rows += seen.rows
