@@ -12,9 +12,10 @@ from fleet.own import own_schema
 from fleet.removal import delete_some, drop_database, drop_schema, tables_of
 from moves import capture, guard
 from moves.ends import Way, open_end
-from moves.errors import MoveSuperseded
+from moves.errors import MoveSuperseded, PlaceNotEmpty
 from moves.fencing import Fence, close_target, conflict, left_at, read_fence, stamp, unstamp
 from moves.steps import Reached, Step
+from moves.strays import find_strays
 from tiergate.deadline import Deadline
 from tiergate.tenant import Tier
 
@@ -60,7 +61,14 @@ async def begin(way: Way, reached: Reached, deadline: Deadline) -> Fence:
 
 
 async def clear_left(
-    way: Way, serving: Fence, last: int, reached: Reached, piece: Deadline, deadline: Deadline
+    way: Way,
+    serving: Fence,
+    last: int,
+    reached: Reached,
+    piece: Deadline,
+    deadline: Deadline,
+    *,
+    is_lived_in: bool,
 ) -> bool:
     """Remove the place at the way's target, or the tenant's rows from it; whether all of it is gone.
 
@@ -69,8 +77,10 @@ async def clear_left(
     Args:
         serving, last: As `moves.fencing.close_target` takes them.
         piece: Rows in shared tables are deleted until then; there may be more.
+        is_lived_in: It was the tenant's before the move: what that one made there is nobody's to destroy.
 
     Raises:
+        PlaceNotEmpty: The place holds what the tenant made by itself; nothing was removed.
         FenceConflict: It serves the tenant; nothing was removed.
         ClusterUnreachable, ProvisioningTimeout, ProvisioningFailed: See fleet/errors.py.
     """
@@ -78,6 +88,9 @@ async def clear_left(
     async with bounded(left.access, _STEP, deadline):
         if place.tier is Tier.GOVERNMENT:
             async with open_admin(left.access, left.access.database, deadline) as admin:
+                if is_lived_in and await _can_be_entered(admin, place.database):
+                    async with open_end(left, deadline, way.session) as inside:
+                        await _refuse_strays(inside, way)
                 await drop_database(admin, place)
             await reached(way.move, Step.PLACE_REMOVED)
             return True
@@ -89,6 +102,8 @@ async def clear_left(
             found = await read_fence(admin, way.tenant)
             if found is not None and found.serves(left):
                 raise conflict(way)
+            if is_lived_in:
+                await _refuse_strays(admin, way)
             await capture.remove(admin, way.move, place.schema)
             await reached(way.move, Step.CAPTURE_REMOVED)
             if place.tier is Tier.PREMIUM:
@@ -142,6 +157,19 @@ UNION ALL SELECT 'login ' || rolname FROM pg_roles WHERE rolname = %s
 UNION ALL SELECT 'its line in tiergate.application' FROM tiergate.application WHERE schema_name = %s
 LIMIT 1
 """
+
+
+async def _can_be_entered(admin: Connection, database: str) -> bool:
+    """Whether it is there, and was not half dropped."""
+    cursor = await admin.execute(
+        "SELECT FROM pg_database WHERE datname = %s AND datallowconn AND datconnlimit <> -2", (database,)
+    )
+    return await cursor.fetchone() is not None
+
+
+async def _refuse_strays(connection: Connection, way: Way) -> None:
+    if strays := await find_strays(connection, way.target.placement):
+        raise PlaceNotEmpty(way.target.placement.place.id, strays)
 
 
 async def _is_taken(admin: Connection, way: Way) -> bool:

@@ -21,12 +21,13 @@ from fleet.access import ALL_ROWS, FLEET_LOCKS, TENANT_LOCKS
 from fleet.errors import ProvisioningTimeout
 from moves import capture, guard
 from moves.digests import delta_differs
-from moves.errors import CutoverMissed, RowsDiffer
+from moves.errors import CutoverMissed, MoveRefused, RowsDiffer
 from moves.fencing import Fence, leave_source, lock_tenant, open_target
 from moves.ground import Ground
 from moves.passes import apply_dirty
 from moves.sequences import advance
 from moves.steps import Step
+from moves.strays import find_strays
 from tiergate.deadline import finish
 
 OLDEST_S = 1.0
@@ -69,6 +70,16 @@ async def refuse_busy(ground: Ground) -> None:
         raise CutoverMissed(ground.way.tenant, "a prepared transaction is neither committed nor rolled back")
     if oldest_s is not None and oldest_s > OLDEST_S:
         raise CutoverMissed(ground.way.tenant, f"a transaction has been running for {oldest_s:.1f} s")
+
+
+async def refuse_strays(ground: Ground) -> None:
+    """See that the tenant leaves nothing behind that it has made by itself since the move was planned.
+
+    Raises:
+        MoveRefused: It would.
+    """
+    if strays := await find_strays(ground.source, ground.way.source.placement):
+        raise MoveRefused(ground.way.tenant, strays)
 
 
 # Who holds the tenant's lock. A prepared transaction has no process.
@@ -131,6 +142,7 @@ async def cut_over(ground: Ground, epoch: int) -> Cut:
         CutoverMissed: Transactions did not end in time, or it took too long; the tenant is where it was.
         ProvisioningTimeout: The commit took too long: the tenant may have left.
         RowsDiffer: The same; a row was not brought over as it is.
+        MoveRefused: The same; it has made something by itself that would not come along.
         FenceConflict, MoveSuperseded: The same; another worker has the move.
     """
     source, target = ground.source, ground.target
@@ -140,6 +152,7 @@ async def cut_over(ground: Ground, epoch: int) -> Cut:
             began_s = time.monotonic()
             left = await _lock(ground)
             await ground.reached(Step.TENANT_LOCKED)
+            await refuse_strays(ground)
             keys = await _bring_last(ground)
             await open_target(target, ground.way, left, epoch)
             await ground.reached(Step.DELTA_APPLIED)

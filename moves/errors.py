@@ -27,6 +27,18 @@ class MoveRefused(TiergateError):
         self.reasons = reasons
 
 
+class PlaceNotEmpty(TiergateError):
+    """The place that a tenant has left holds what the tenant made by itself; it is not removed."""
+
+    code = "move-place-not-empty"
+    advice = "Bring what the message names over by hand, or drop it: the cleaning goes on by itself then."
+
+    def __init__(self, place: str, strays: tuple[str, ...]) -> None:
+        super().__init__(f"place {place!r} is not removed: it holds {', '.join(strays)}")
+        self.place = place
+        self.strays = strays
+
+
 class StructureChanged(TiergateError):
     """The tables at the two ends are not alike, or not any more."""
 

@@ -6,6 +6,10 @@ Nothing here changes anything, or waits for a lock. A move that would fail half-
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fleet.access import TENANT_LOCKS
+from fleet.identifier import quote_identifier
+from fleet.own import own_schema
+from registry.placement import Placement
 from tiergate.tenant import Tier
 
 LONG_S = 5.0
@@ -126,16 +130,11 @@ WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind IN ('r', 'p')
     ),
     Look(
         "own-objects",
+        # Whatever is in a schema depends on it: tables, functions, types, operators, …
         """
-SELECT format('%%s %%I', CASE relkind WHEN 'S' THEN 'sequence' WHEN 'v' THEN 'view' ELSE 'table' END, relname)
-FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident(%(own)s))
-    AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-UNION ALL
-SELECT format('function %%s', oid::regprocedure)
-FROM pg_proc WHERE pronamespace = to_regnamespace(quote_ident(%(own)s))
-UNION ALL
-SELECT format('type %%I', typname) FROM pg_type AS t
-WHERE typnamespace = to_regnamespace(quote_ident(%(own)s)) AND typtype IN ('e', 'd', 'r')""",
+SELECT pg_describe_object(classid, objid, objsubid) FROM pg_depend
+WHERE refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace(quote_ident(%(own)s))
+    AND deptype = 'n'""",
         tiers=_OWN_PLACE,
     ),
     Look(
@@ -182,6 +181,17 @@ WHERE clock_timestamp() - a.xact_start > make_interval(secs => %(long_s)s) AND a
 GROUP BY a.pid, a.usename, a.xact_start""",
     ),
 )
+
+
+def facts_of(placement: Placement) -> dict[str, object]:
+    """What the questions name, for a tenant at one place."""
+    place = placement.place
+    return {
+        "tenant": placement.tenant, "place": place.id, "epoch": placement.epoch,
+        "schema": quote_identifier(place.schema), "bare_schema": place.schema, "own": own_schema(place),
+        "login": quote_identifier(place.login), "locks": TENANT_LOCKS, "long_s": LONG_S,
+    }  # fmt: skip
+
 
 SIZES = """
 SELECT c.relname, c.oid::regclass::text, greatest(c.reltuples, 0)::bigint,

@@ -169,6 +169,7 @@ class Mover(Acting):
 
     async def _come_close(self, ground: Ground) -> None:
         await stages.refuse_unlike(ground)
+        await cutover.refuse_strays(ground)
         await cutover.refuse_busy(ground)
         for _ in range(MOST_PASSES):
             if (await stages.run_pass(ground)).keys <= FEW_KEYS:
@@ -228,8 +229,9 @@ class Mover(Acting):
         serving = await cleaning.begin(way, self._reached, deadline)
         piece = Deadline.after(self._piece_s)
         if not await cleaning.clear_left(
-            way, serving, move.target_epoch or 0, self._reached, piece, deadline
-        ):
+            way, serving, move.target_epoch or 0, self._reached, piece, deadline,
+            is_lived_in=move.state is MoveState.CLEANING,
+        ):  # fmt: skip
             return move
         if move.state is MoveState.CLEANING and (record := recording.cleaned(move)) is not None:
             await self._store.record_evidence(move, record)

@@ -6,13 +6,12 @@ transaction that is rolled back.
 
 from dataclasses import dataclass
 
-from fleet.access import TENANT_LOCKS, Connection, bounded, open_admin
+from fleet.access import Connection, bounded, open_admin
 from fleet.application import ApplicationSql
 from fleet.identifier import quote_identifier
-from fleet.own import own_schema
 from moves.ends import End
 from moves.finding import Finding
-from moves.looks import LONG_S, LOOKS, SIZES, Side
+from moves.looks import LOOKS, SIZES, Side, facts_of
 from moves.sight import Goal, Seen, see
 from moves.unlike import compare_applications, compare_extensions, compare_servers, compare_structures
 from tiergate.deadline import Deadline
@@ -108,14 +107,7 @@ async def look(source: End, goal: Goal, application: ApplicationSql, deadline: D
 
 async def _ask(seen: Seen, side: Side, source: End, tier: Tier) -> list[Finding]:
     """What the questions for one end find."""
-    placement = source.placement
-    place = placement.place
-    facts = {
-        "tenant": placement.tenant, "place": place.id, "epoch": placement.epoch,
-        "schema": quote_identifier(place.schema), "bare_schema": place.schema, "own": own_schema(place),
-        "login": quote_identifier(place.login), "locks": TENANT_LOCKS, "long_s": LONG_S,
-    }  # fmt: skip
-    found = []
+    facts, found = facts_of(source.placement), []
     for each in LOOKS:
         if side in each.sides and tier in each.tiers:
             cursor = await seen.connection.execute(each.query.encode(), facts)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 
 from fleet.errors import ProvisioningFailed
-from moves.errors import CutoverMissed, MoveSuperseded, RowsDiffer, StructureChanged
+from moves.errors import CutoverMissed, MoveRefused, MoveSuperseded, RowsDiffer, StructureChanged
 from registry.errors import MoveLost, RegistryFailed
 from registry.moves import Move, MoveState, Wanted
 from tiergate.errors import TiergateError
@@ -82,8 +82,8 @@ def after(error: TiergateError, move: Move) -> Reaction:
             reaction = Reaction.PREPARE
         case MoveSuperseded() | CutoverMissed() if state is MoveState.CUTTING_OVER:
             reaction = Reaction.PUT_OFF
-        case RowsDiffer() | StructureChanged() if state is MoveState.CUTTING_OVER:
-            reaction = Reaction.ABORT  # both are met before the cut-over
+        case RowsDiffer() | StructureChanged() | MoveRefused() if state is MoveState.CUTTING_OVER:
+            reaction = Reaction.ABORT  # all are met before the cut-over
         case _ if error.retryable or isinstance(error, RegistryFailed) or _is_passing(error):
             reaction = Reaction.RETRY
         case _ if state.is_before_cutover:

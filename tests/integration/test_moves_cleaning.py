@@ -133,7 +133,7 @@ async def test_a_place_that_serves_the_tenant_is_never_cleared(movers: Movers) -
     with pytest.raises(FenceConflict):
         await cleaning.begin(way, nowhere, soon)
     with pytest.raises(FenceConflict):
-        await cleaning.clear_left(way, serving, 0, nowhere, soon, soon)
+        await cleaning.clear_left(way, serving, 0, nowhere, soon, soon, is_lived_in=False)
 
     assert await movers.members(tenant) == [1, 2, 3]
 

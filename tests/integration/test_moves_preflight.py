@@ -241,7 +241,7 @@ async def test_a_transaction_that_holds_the_tenant_for_long_is_told(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     placement = await pair.here.create(Tier.PREMIUM)
-    monkeypatch.setattr("moves.preflight.LONG_S", 0.0)
+    monkeypatch.setattr("moves.looks.LONG_S", 0.0)
 
     async with open_admin(pair.here.admin(placement.place)) as busy, busy.transaction():
         process = str(busy.info.backend_pid)
@@ -258,7 +258,7 @@ async def test_a_transaction_that_holds_the_tenant_for_long_is_told(
 
 async def test_a_transaction_of_another_tenant_is_not(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     placement, other = await pair.here.create(Tier.PREMIUM), await pair.here.create(Tier.PREMIUM)
-    monkeypatch.setattr("moves.preflight.LONG_S", 0.0)
+    monkeypatch.setattr("moves.looks.LONG_S", 0.0)
 
     async with open_admin(pair.here.admin(placement.place)) as busy, busy.transaction():
         await busy.execute("SELECT pg_advisory_xact_lock_shared(1413959000, hashtext(%s))", (other.tenant,))
