@@ -320,7 +320,7 @@ async def test_a_deletion_whose_gateway_is_killed_is_completed_by_another(
     await pair.tell("POST", "/tenants/doomed/suspend")
     waiting = (
         "SELECT pid FROM pg_stat_activity WHERE application_name = 'tiergate provisioning'"
-        " AND wait_event_type = 'Lock' AND query LIKE 'DELETE FROM app.members%'"
+        " AND wait_event_type = 'Lock' AND query LIKE 'DELETE FROM ONLY app.members%'"
     )
     deletion = ("DELETE", "/tenants/doomed?confirm=doomed")
 
