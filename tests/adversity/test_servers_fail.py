@@ -206,8 +206,9 @@ async def test_a_reset_behind_an_answer_is_heard_at_once(field: Field, heard: st
         await wait_until(lambda: field.proxy.round_trips > answered, what="the answer")
         if heard == "half":
             await field.proxy.swallowed.wait()
+        clients = [passage.client for passage in field.proxy.passages]
         field.proxy.cut()
-        await wait_until(lambda: not field.proxy.open, what="the reset")
+        await asyncio.gather(*(client.wait_closed() for client in clients), return_exceptions=True)
     finally:
         field.proxy.flow()
         field.gateway.signal(signal.SIGCONT)
