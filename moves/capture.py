@@ -21,6 +21,10 @@ from registry.moves import MoveId
 from tiergate.tenant import TenantId
 
 _LOCK_TIMEOUT = "100ms"
+# Shorter than that: a vacuum that the server runs by itself gives way only to who has looked for deadlocks.
+_DEADLOCK_TIMEOUT = "50ms"
+# Who has the lock, and says nothing for that long, has lost it: the whole table's writers wait behind us.
+_STANDS_STILL = "2s"
 _FIRST_REST_S, _LONGEST_REST_S = 0.05, 1.0
 _LOG_AT_ONCE = 10_000
 # Types whose text is the same under all settings; for others the settings are pinned, some µs a row.
@@ -217,7 +221,11 @@ async def _insist(connection: Connection, step: Callable[[], Awaitable[None]]) -
     while True:
         try:
             async with connection.transaction():
-                await connection.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
+                await connection.execute(
+                    "SELECT set_config('lock_timeout', %s, true), set_config('deadlock_timeout', %s, true),"
+                    " set_config('idle_in_transaction_session_timeout', %s, true)",
+                    (_LOCK_TIMEOUT, _DEADLOCK_TIMEOUT, _STANDS_STILL),
+                )
                 await step()
         except (pg.LockNotAvailable, pg.DeadlockDetected):
             await asyncio.sleep(rest_s * random.uniform(0.5, 1.0))  # noqa: S311 - chance without secrets

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import psycopg
 import pytest
 
 from moves.capture import install, is_installed, remove
@@ -169,6 +170,27 @@ async def test_who_may_not_any_more_puts_no_trigger_that_nobody_would_remove(mov
         (f"m{moving.way.move.replace('-', '')}",),
     )
     assert await left.fetchall() == []
+
+
+async def test_who_stands_still_with_a_tables_lock_loses_it(moving: Moving) -> None:
+    way, schema = moving.way, moving.way.source.placement.place.schema
+
+    async with open_end(way.source, Deadline.after(60)) as still:
+        pid = still.info.backend_pid
+
+        async def is_gone() -> bool:
+            cursor = await moving.source.execute("SELECT FROM pg_stat_activity WHERE pid = %s", (pid,))
+            return await cursor.fetchone() is None
+
+        async def stands_still() -> None:
+            await wait_until(is_gone, what="the server to end the session")
+
+        with pytest.raises(psycopg.Error, match="idle-in-transaction"):
+            await install(
+                still, way.move, moving.tenant, schema, moving.tables, always=True, allowed=stands_still
+            )
+
+    assert not await is_installed(moving.source, way.move, schema, moving.tables, always=True)
 
 
 async def test_it_waits_for_writers_without_holding_others_up(moving: Moving) -> None:
