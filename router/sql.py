@@ -169,7 +169,7 @@ class SqlDoor:
         with self._admission.share(placement.tenant, placement.place.cluster):
             if headers.get(MAX_STALENESS) is None:  # a replica may serve where the cluster cannot
                 self._switchboard.admit(placement)
-            if not self._turns.take_now():
+            if not self._turns.take_now(placement.tenant):
                 await self._turns.take(placement.tenant)
             attention.await_body(self.limits.body_timeout_s)
             body = await read_body(headers, receive, max_bytes=self.limits.max_request_bytes)
@@ -183,7 +183,7 @@ class SqlDoor:
             if course.lines is not None:
                 await course.lines.finish()
                 return b""
-        if not self._turns.take_now():
+        if not self._turns.take_now(placement.tenant):
             await self._turns.take(placement.tenant)
         if request.batch:
             answered = answer_batch(results, raw=raw, arrays=modes)

@@ -2,8 +2,12 @@
 
 A process works on one thing at a time, whatever the connections to the databases: for what a hundred requests
 of one tenant cost in reading statements and writing answers, a single one of another would wait. So a request
-asks for a turn before either. In one pass of the event loop one turn is given; who comes later in the pass
-stands in line, and the tenants' lines are served one request each.
+asks for a turn before either. In one pass of the event loop one turn is given to those who stand in line, and
+the tenants' lines are served one request each: a round. Who has nobody in line, and has had no turn in this
+round, need not stand in line: its turn would come in this round anyway.
+
+Source:
+    Hoeiland-Joergensen et al., RFC 8290, "The Flow Queue CoDel Packet Scheduler": sparse flows go first.
 """
 
 import asyncio
@@ -17,15 +21,20 @@ class Turns:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._is_taken = False
+        self._is_busy = False
         self._lines: OrderedDict[TenantId, deque[asyncio.Future[None]]] = OrderedDict()
+        self._served: set[TenantId] = set()  # in this round
 
-    def take_now(self) -> bool:
-        """Whether this pass's turn is had at once; never waits."""
-        if self._is_taken:
+    def take_now(self, tenant: TenantId) -> bool:
+        """Whether *tenant*'s turn is had at once; never waits."""
+        if not self._is_busy:
+            self._is_busy = True
+            self._served = {tenant}
+            self._loop.call_soon(self._next_pass)
+            return True
+        if tenant in self._served or tenant in self._lines:
             return False
-        self._is_taken = True
-        self._loop.call_soon(self._next_pass)
+        self._served.add(tenant)
         return True
 
     async def take(self, tenant: TenantId) -> None:
@@ -41,8 +50,12 @@ class Turns:
             turn = line.popleft()
             if line:
                 self._lines[tenant] = line
-            if not turn.done():  # else its request has ended meanwhile
-                turn.set_result(None)
-                self._loop.call_soon(self._next_pass)
-                return
-        self._is_taken = False
+            if turn.done():  # its request has ended meanwhile
+                continue
+            if tenant in self._served:
+                self._served.clear()  # another round begins
+            self._served.add(tenant)
+            turn.set_result(None)
+            self._loop.call_soon(self._next_pass)
+            return
+        self._is_busy = False
