@@ -7,8 +7,8 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,18 @@ class Serving:
     def children(self) -> list[int]:
         """The processes that serve, where there are several."""
         return [pid for line in self.said("process-started") if is_alive(pid := line["pid"])]
+
+    @contextmanager
+    def only(self, pid: int) -> Iterator[None]:
+        """The other processes that serve stand still: whoever asks meanwhile asks this one."""
+        others = [other for other in self.children() if other != pid]
+        for other in others:
+            os.kill(other, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for other in others:
+                os.kill(other, signal.SIGCONT)
 
     def reconfigure(self, changes: Changes) -> None:
         """Write the configuration anew, with *changes* to what it was started with."""
