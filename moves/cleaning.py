@@ -11,7 +11,7 @@ from fleet.errors import ProvisioningFailed
 from fleet.own import own_schema
 from fleet.removal import delete_some, drop_database, drop_schema, tables_of
 from moves import capture, guard
-from moves.ends import Way, open_end
+from moves.ends import End, Way, open_end
 from moves.errors import MoveSuperseded, PlaceNotEmpty
 from moves.fencing import Fence, close_target, conflict, left_at, read_fence, stamp, unstamp
 from moves.steps import Reached, Step
@@ -92,6 +92,7 @@ async def clear_left(
                     async with open_end(left, deadline, way.session) as inside:
                         await _refuse_strays(inside, way)
                 await drop_database(admin, place)
+                _refuse_left(left, await _first(admin, _OF_DATABASE, place.database, place.login))
             await reached(way.move, Step.PLACE_REMOVED)
             return True
         async with open_end(left, deadline, way.session) as admin:
@@ -111,8 +112,7 @@ async def clear_left(
                 await reached(way.move, Step.PLACE_REMOVED)
             elif is_ours and not await _delete_rows(admin, way, reached, piece):
                 return False
-            if (what := await left_over(admin, way, is_ours=is_ours)) is not None:
-                raise ProvisioningFailed(left.access.name, _STEP, None, f"something is left: {what}")
+            _refuse_left(left, await left_over(admin, way, is_ours=is_ours))
             async with admin.transaction():
                 await guard.drop(admin, way)
             await reached(way.move, Step.GUARD_REMOVED)
@@ -139,9 +139,9 @@ async def left_over(admin: Connection, way: Way, *, is_ours: bool = True) -> str
     """
     place = way.target.placement.place
     if place.tier is not Tier.STANDARD:
-        cursor = await admin.execute(_OWN, (place.schema, own_schema(place), place.login, place.schema))
-        if (row := await cursor.fetchone()) is not None:
-            return str(row[0])
+        what = await _first(admin, _OWN, place.schema, own_schema(place), place.login, place.schema)
+        if what is not None:
+            return what
     elif is_ours:
         for table in await tables_of(admin, place):
             one = f"SELECT FROM {table} WHERE tenant_id = %s LIMIT 1"
@@ -157,6 +157,22 @@ UNION ALL SELECT 'login ' || rolname FROM pg_roles WHERE rolname = %s
 UNION ALL SELECT 'its line in tiergate.application' FROM tiergate.application WHERE schema_name = %s
 LIMIT 1
 """
+_OF_DATABASE = """
+SELECT 'database ' || datname FROM pg_database WHERE datname = %s
+UNION ALL SELECT 'login ' || rolname FROM pg_roles WHERE rolname = %s
+LIMIT 1
+"""
+
+
+async def _first(admin: Connection, query: str, *names: str) -> str | None:
+    cursor = await admin.execute(query.encode(), names)
+    row = await cursor.fetchone()
+    return None if row is None else str(row[0])
+
+
+def _refuse_left(left: End, what: str | None) -> None:
+    if what is not None:
+        raise ProvisioningFailed(left.access.name, _STEP, None, f"something is left: {what}")
 
 
 async def _can_be_entered(admin: Connection, database: str) -> bool:

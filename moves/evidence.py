@@ -4,7 +4,7 @@ The registry signs it (`registry.rows.moving`). Whole numbers and text only: wha
 same after Postgres has kept it as JSON.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from registry.moves import Move, Spot
@@ -35,14 +35,14 @@ class Cutover:
 
     Attributes:
         attempts: How many it took.
-        pause_ms: For which the tenant's lock was held, in the attempt that succeeded.
+        locked_ms: For which the tenant's lock was held, in the attempt that succeeded.
         delta_rows: How many changed rows were brought over meanwhile, and compared. Both are None when the
             worker died before it could write them down.
     """
 
     epoch: int
     attempts: int
-    pause_ms: int | None
+    locked_ms: int | None
     delta_rows: int | None
 
 
@@ -60,13 +60,8 @@ def record(
     cutover: Cutover,
     tables: Sequence[TableProof],
     servers: Servers,
-    removed: Mapping[str, int] | None = None,
 ) -> dict[str, object]:
-    """The record of a move, to be signed.
-
-    Args:
-        removed: What was counted at the old place once it was cleaned, by kind; all 0. None before that.
-    """
+    """The record of a move, to be signed; what is left of its old place is not known yet."""
     return {
         "version": RECORD_VERSION,
         "move": move.id,
@@ -78,7 +73,7 @@ def record(
         "to": _spot(move.target) | {"epoch": cutover.epoch},
         "cutover": {
             "attempts": cutover.attempts,
-            "pause_ms": cutover.pause_ms,
+            "locked_ms": cutover.locked_ms,
             "delta_rows": cutover.delta_rows,
         },
         "rows": sum(table.rows for table in tables),
@@ -89,7 +84,7 @@ def record(
         "is_equal": all(table.source == table.target for table in tables),
         "servers": {"source": servers.source, "target": servers.target},
         "tiergate": __version__,
-        "removed": None if removed is None else dict(removed),
+        "removed": None,
     }
 
 

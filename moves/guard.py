@@ -72,14 +72,6 @@ async def drop(connection: Connection, way: Way) -> None:
     )
 
 
-async def is_put(connection: Connection, way: Way) -> bool:
-    """Whether the way's target has a guard of this move, whichever worker's it is."""
-    cursor = await connection.execute(
-        "SELECT FROM tiergate.import_guard WHERE tenant_id = %s AND move_id = %s", (way.tenant, way.move)
-    )
-    return await cursor.fetchone() is not None
-
-
 async def _is_ours(connection: Connection, way: Way) -> bool:
     """Whether the guard is the attempt's already; where it is another one's, its sessions are ended."""
     cursor = await connection.execute(

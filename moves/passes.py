@@ -5,7 +5,7 @@ no unique value is met on its way from one row to another. The target commits fi
 the same keys in the log again, and bringing them twice changes nothing.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -41,31 +41,31 @@ class Pass:
     changed: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict, repr=False)
 
 
-async def run_pass(source: Connection, target: Connection, way: Way, tables: Sequence[Table]) -> Pass:
-    """Bring over everything that has changed until now; both connections are in autocommit.
+@asynccontextmanager
+async def open_pass(
+    source: Connection,
+    target: Connection,
+    way: Way,
+    tables: Sequence[Table],
+    *,
+    at_target: Callable[[], Awaitable[None]] | None = None,
+) -> AsyncIterator[Pass]:
+    """A pass that is committed at the end: inside, both ends show the same moment. Both are in autocommit.
+
+    Args:
+        at_target: Told when the target has committed, and the source not yet.
 
     Raises:
         MoveSuperseded: The target is another attempt's; nothing was changed.
         StructureChanged: A table changed that is none of *tables*.
-    """
-    async with open_pass(source, target, way, tables) as done:
-        return done
-
-
-@asynccontextmanager
-async def open_pass(
-    source: Connection, target: Connection, way: Way, tables: Sequence[Table]
-) -> AsyncIterator[Pass]:
-    """A pass that is committed at the end: inside, both ends show the same moment.
-
-    Raises:
-        MoveSuperseded, StructureChanged: As `run_pass`.
     """
     async with source.transaction():
         await source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         async with open_loading(target, way):
             yield await apply_dirty(source, target, way, tables)
         # The target has committed; now the log may forget.
+        if at_target is not None:
+            await at_target()
 
 
 async def apply_dirty(source: Connection, target: Connection, way: Way, tables: Sequence[Table]) -> Pass:

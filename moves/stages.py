@@ -17,8 +17,7 @@ from moves.errors import RowsDiffer, StructureChanged
 from moves.evidence import TableProof
 from moves.fencing import hold_stamp, unstamp
 from moves.ground import Ground
-from moves.loading import open_loading
-from moves.passes import Pass, apply_dirty, open_pass
+from moves.passes import Pass, open_pass
 from moves.sequences import advance
 from moves.steps import Step
 from moves.tables import Table, fingerprint
@@ -156,15 +155,12 @@ async def run_pass(ground: Ground, suspects: Suspects | None = None) -> Pass:
     """
     way, source, target = ground.way, ground.source, ground.target
     await _hear_of_others(ground)
-    async with source.transaction():
-        await source.execute(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        async with open_loading(target, way):
-            brought = await apply_dirty(source, target, way, ground.tables)
-            if suspects is not None:
-                table, keys = suspects
-                if differing := await compare_keys(source, target, way, table, keys):
-                    raise RowsDiffer(way.tenant, table.name, Difference(table.name, differing[0]).key_text)
-        await ground.reached(Step.CHANGES_AT_TARGET)
+    at_target = partial(ground.reached, Step.CHANGES_AT_TARGET)
+    async with open_pass(source, target, way, ground.tables, at_target=at_target) as brought:
+        if suspects is not None:
+            table, keys = suspects
+            if differing := await compare_keys(source, target, way, table, keys):
+                raise RowsDiffer(way.tenant, table.name, Difference(table.name, differing[0]).key_text)
     await ground.reached(Step.CHANGES_DONE)
     return brought
 

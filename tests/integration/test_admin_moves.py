@@ -236,7 +236,7 @@ async def test_the_evidence_of_a_move_is_signed_and_a_change_of_it_is_told(
     assert whole["record"]["rows"] == 25
     assert whole["record"]["actor"] == "admin"
     assert whole["record"]["from"]["cluster"] == "standard-1"
-    assert whole["record"]["cutover"] == {"attempts": 1, "pause_ms": 42, "delta_rows": 3}
+    assert whole["record"]["cutover"] == {"attempts": 1, "locked_ms": 42, "delta_rows": 3}
     assert changed["is_authentic"] is False
 
 

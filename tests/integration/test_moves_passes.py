@@ -12,9 +12,9 @@ from moves.ends import open_end
 from moves.errors import MoveSuperseded, StructureChanged
 from moves.ground import Ground
 from moves.loading import open_loading
-from moves.passes import apply_dirty, open_pass, run_pass
+from moves.passes import apply_dirty, open_pass
 from moves.steps import nowhere
-from tests.support.moves_engine import Moving, Scribbler, open_moving, open_pair, run_in, scribble
+from tests.support.moves_engine import Moving, Scribbler, open_moving, open_pair, run_in, run_pass, scribble
 from tests.support.places import Places
 from tiergate.deadline import Deadline
 from tiergate.embedded import Cluster

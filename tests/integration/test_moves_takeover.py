@@ -32,7 +32,8 @@ async def test_one_that_stood_still_changes_nothing_when_it_goes_on(
     held = Held(step)
     first = await movers.claim(await movers.plan(tenant, Tier.PREMIUM))
     standing = asyncio.create_task(movers.carry(first, mover=movers.mover(held)))
-    await held.came.wait()
+    async with asyncio.timeout(60):
+        await held.came.wait()
     writing = asyncio.create_task(movers.write_wherever(tenant, 10))
 
     done = await movers.carry(await movers.steal(first))

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from tests.support.http import Line, request
 from tests.support.load import Asked
+from tests.support.waiting import wait_until
 
 APPLICATION = Path(__file__).parent / "ledger"
 ISOLATIONS = (None, "RepeatableRead", None, "Serializable")
@@ -102,9 +103,7 @@ class Ledger:
         """Meanwhile no client asks, and none waits for an answer."""
         self.goes.clear()
         try:
-            async with asyncio.timeout(_STILL_S):
-                while self.under_way:  # noqa: ASYNC110 - for as long as an answer takes
-                    await asyncio.sleep(0.005)
+            await wait_until(lambda: not self.under_way, within_s=_STILL_S, what="the last answer")
             yield
         finally:
             self.goes.set()
