@@ -10,7 +10,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals bench-pgbouncer bench-overload bench-moves bench-moves-crashes bench-moves-cost clients clients-everywhere compose-check check lock clean
+.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals bench-pgbouncer bench-overload bench-moves bench-moves-rollback bench-moves-crashes bench-moves-cost clients clients-everywhere compose-check check lock clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -90,6 +90,9 @@ bench-pgbouncer: install ## Throughput through PgBouncer, beside directly (a min
 
 bench-moves: install ## A tenant that moves in every direction while it writes (three minutes; ARGS='--moves 200')
 	@$(BIN)/python -m bench.moves $(ARGS)
+
+bench-moves-rollback: install ## A tenant that goes back after a minute of writes (two minutes; ARGS='--minutes 60')
+	@$(BIN)/python -m bench.moves_rollback $(ARGS)
 
 bench-moves-crashes: install ## Everything killed, stopped and cut off at every step of a move (twenty minutes)
 	@$(BIN)/python -m bench.moves_crashes $(ARGS)

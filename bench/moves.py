@@ -148,7 +148,7 @@ def _longest_ms(asked: Sequence[Asked]) -> float:
     return round(longest_s(asked) * 1e3, 1)
 
 
-def _forget(ledger: Ledger, show: Show) -> None:
+def forget(ledger: Ledger, show: Show) -> None:
     """Count what has ended, and forget it, so that a long run takes no room."""
     show.requests += len(ledger.asked)
     for code, count in codes(ledger.failed()).items():
@@ -173,7 +173,7 @@ async def show_moves(options: argparse.Namespace) -> tuple[Show, str]:
                 with step(f"Move {number} of {options.moves}, to {target}"):
                     moved = await one_move(course, number, target)
                 show.moves.append(moved)
-                _forget(ledger, show)
+                forget(ledger, show)
                 if moved.state is not MoveState.DONE:
                     break
             show.writes = sum(len(book.acknowledged) for book in ledger.books.values())
