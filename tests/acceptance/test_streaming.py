@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
@@ -14,10 +15,12 @@ import pytest
 
 from tests.support.gateways import TENANTS, Serving, Site, open_gateway, open_site
 from tests.support.http import assert_refused, exchange, query, request
+from tests.support.pgbouncer import open_pgbouncer
 from tests.support.postgres import open_database, open_test_cluster, server_folder, url_of
 from tests.support.streams import Told, kinds, lazy_reader, open_stream, read_some, stream
 from tests.support.waiting import wait_until
 from tiergate.deadline import Deadline
+from tiergate.embedded import Cluster
 from tiergate.tenant import TenantId, Tier
 
 ACME, OTHER = TENANTS[Tier.STANDARD], TenantId("other")
@@ -29,9 +32,16 @@ Admin = psycopg.AsyncConnection[tuple[object, ...]]
 
 
 @pytest.fixture(scope="module")
-async def database() -> AsyncIterator[str]:
-    """The superuser's conninfo of the tenants' database, on a server of its own."""
-    async with open_test_cluster() as cluster, open_database(cluster, prefix="tenants") as conninfo:
+async def server() -> AsyncIterator[Cluster]:
+    """The tenants' server, of their own."""
+    async with open_test_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+async def database(server: Cluster) -> AsyncIterator[str]:
+    """The superuser's conninfo of the tenants' database."""
+    async with open_database(server, prefix="tenants") as conninfo:
         yield conninfo
 
 
@@ -59,11 +69,20 @@ async def site(database: str) -> AsyncIterator[Site]:
             yield opened
 
 
-@pytest.fixture(scope="module")
-async def serving(site: Site) -> AsyncIterator[Serving]:
+@pytest.fixture(scope="module", params=["directly", "through PgBouncer"])
+async def serving(request: pytest.FixtureRequest, site: Site, server: Cluster) -> AsyncIterator[Serving]:
     changes = {"gateway.stream_stall_s": STALL_S, "gateway.max_response_bytes": 2_000_000}
-    async with open_gateway(site.folder, site.registry_url, changes) as opened:
+    pooled = f"/clusters/{Tier.STANDARD}/pgbouncer"
+    async with AsyncExitStack() as stack:
+        opened = await stack.enter_async_context(open_gateway(site.folder, site.registry_url, changes))
+        if request.param == "directly":
+            yield opened
+            return
+        pooler = await stack.enter_async_context(open_pgbouncer(server))
+        before = {"address": pooler.address, "prepared_statements": pooler.prepares}
+        assert (await opened.ask_admin("PUT", pooled, before)).is_success
         yield opened
+        assert (await opened.ask_admin("DELETE", pooled)).is_success
 
 
 async def at_work(admin: Admin) -> list[str]:
@@ -228,6 +247,7 @@ async def test_rows_are_handed_on_before_the_commit_and_a_caller_who_goes_leaves
     async def kept() -> object:
         return await (await admin.execute("SELECT count(*) FROM app.members")).fetchone()
 
+    await admin.execute("DELETE FROM app.members")
     with lazy_reader(serving.url, site.keys[ACME], text) as caller:
         assert b"m1@example.com" in await read_some(caller, 100_000)
         assert await kept() == (0,)
