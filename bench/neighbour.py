@@ -2,16 +2,20 @@
 
 The quiet tenant asks for one row every 25 ms. Alone; then beside one that has 100 requests outstanding at
 any moment; beside four such; and beside one whose statements are long. The same on a gateway that serves by
-arrival. Noise comes from processes of its own, so that it does not delay what is measured here. Ends with
+arrival. And while the one noisy tenant asks another gateway, with which only the machine and the database
+server are shared: what is slower then, no gateway can help. Noise comes from processes of its own, which
+yield to the others, so that it does not delay what is measured here. Ends with
 status 1 when a quiet request failed, or its p99 beside one noisy tenant is more than twice that alone.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 
@@ -40,6 +44,8 @@ BY_ARRIVAL = {
     "pools.tiers.standard.max_tenant_waiting": 2000,
 }
 PROGRAMS = {"fair": ("tiergate.cli", FAIR), "by arrival": ("bench.fifo", BY_ARRIVAL)}
+_YIELDS = 10
+"""How nice the processes are that make noise."""
 PACKAGES = ("uvicorn", "uvloop", "httptools", "psycopg")
 
 
@@ -63,11 +69,12 @@ class Arm:
 
 def make_noise(target: Target, connections: int, seconds: float) -> Sample:
     """One noisy tenant, in this process."""
+    os.setpriority(os.PRIO_PROCESS, 0, _YIELDS)
     return uvloop.run(run_load(target, connections=connections, seconds=seconds))
 
 
-def arms_of(name: str, gateway: Running) -> list[Arm]:
-    """What is measured on one gateway."""
+def arms_of(name: str, gateway: Running, other: Running | None = None) -> list[Arm]:
+    """What is measured on one gateway, while noise is made there, or at the *other*."""
     quiet, *noisy = names(Tier.STANDARD, 1 + NOISY)
     asked = gateway.target("quiet", reads(gateway, [quiet] * 50))
     quick = [gateway.target(each, reads(gateway, [each] * 50)) for each in noisy]
@@ -78,6 +85,8 @@ def arms_of(name: str, gateway: Running) -> list[Arm]:
         f"beside {NOISY} noisy": quick,
         "beside long statements": [long],
     }
+    if other is not None:
+        beside["noise elsewhere"] = [other.target("noise", reads(other, noisy[:1] * 50))]
     return [Arm(f"{name}, {what}", asked, noise) for what, noise in beside.items()]
 
 
@@ -152,8 +161,12 @@ async def run(options: argparse.Namespace) -> int:
         await site.add(Tier.STANDARD, names(Tier.STANDARD, 1 + NOISY))
         with ProcessPoolExecutor(NOISY, mp_context=context) as processes:
             for name, (program, settings) in PROGRAMS.items():
-                async with site.serve(settings, program=program) as gateway:
-                    mine = arms_of(name, gateway)
+                async with AsyncExitStack() as stack:
+                    gateway = await stack.enter_async_context(site.serve(settings, program=program))
+                    other = None
+                    if program == PROGRAMS["fair"][0]:
+                        other = await stack.enter_async_context(site.serve(settings, program=program))
+                    mine = arms_of(name, gateway, other)
                     for arm in mine:  # each is known, the pool is full, noise has its processes
                         await warm(arm, processes)
                     for number in range(options.rounds):
