@@ -23,6 +23,10 @@ from tiergate.tenant import Tier
 _LetIn: TypeAlias = Callable[[Connection, Placement], Awaitable[None]]
 
 
+async def _always() -> None:
+    """Forbids nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A cluster that is ready for tenants.
@@ -89,17 +93,33 @@ class Provisioner:
         async with bounded(cluster, f"make place {placement.place.id}", deadline):
             await self._make(cluster, placement, insert_fence, deadline)
 
-    async def make_place(self, cluster: ClusterAccess, placement: Placement, deadline: Deadline) -> None:
+    async def make_place(
+        self,
+        cluster: ClusterAccess,
+        placement: Placement,
+        deadline: Deadline,
+        *,
+        allowed: Callable[[], Awaitable[None]] = _always,
+    ) -> None:
         """Make the tenant's place, where it does not share one, and let nobody in.
+
+        Args:
+            allowed: Raises what forbids it. Asked when nobody else can make or remove the place any more:
+                so what is made by one that stood still meanwhile is found by who removes it, or not made.
 
         Raises:
             ContextKeyConflict, ApplicationInvalid, ApplicationChanged, PlaceTaken: See fleet/errors.py.
         """
         async with bounded(cluster, f"make place {placement.place.id}", deadline):
-            await self._make(cluster, placement, _let_nobody_in, deadline)
+            await self._make(cluster, placement, _let_nobody_in, deadline, allowed)
 
     async def _make(
-        self, cluster: ClusterAccess, placement: Placement, let_in: _LetIn, deadline: Deadline
+        self,
+        cluster: ClusterAccess,
+        placement: Placement,
+        let_in: _LetIn,
+        deadline: Deadline,
+        allowed: Callable[[], Awaitable[None]] = _always,
     ) -> None:
         database = cluster.database if placement.tier is Tier.GOVERNMENT else placement.place.database
         async with open_admin(cluster, database, deadline) as admin:
@@ -107,9 +127,9 @@ class Provisioner:
                 case Tier.STANDARD:
                     await let_in(admin, placement)
                 case Tier.PREMIUM:
-                    await self._make_schema(cluster, admin, placement, let_in)
+                    await self._make_schema(cluster, admin, placement, let_in, allowed)
                 case Tier.GOVERNMENT:
-                    await self._make_database(cluster, admin, placement, let_in, deadline)
+                    await self._make_database(cluster, admin, placement, let_in, deadline, allowed)
                 case _:
                     assert_never(placement.tier)
 
@@ -159,12 +179,18 @@ class Provisioner:
             return await apply(admin, cluster, place.schema, self.application, roles.APP)
 
     async def _make_schema(
-        self, cluster: ClusterAccess, admin: Connection, placement: Placement, let_in: _LetIn
+        self,
+        cluster: ClusterAccess,
+        admin: Connection,
+        placement: Placement,
+        let_in: _LetIn,
+        allowed: Callable[[], Awaitable[None]],
     ) -> None:
         """A schema, its login and its fence in one transaction: there is no half of it."""
         place = placement.place
         async with admin.transaction():
             await lock(admin, f"place {place.id}")
+            await allowed()
             login = roles.Login(place.login, place.password, roles.PREMIUM, inherits=True)
             await roles.put_login(admin, cluster.name, login)
             await roles.put_session(admin, place.login, place.database, *self._searched(place))
@@ -178,11 +204,13 @@ class Provisioner:
         placement: Placement,
         let_in: _LetIn,
         deadline: Deadline,
+        allowed: Callable[[], Awaitable[None]],
     ) -> None:
         """A login, then a database that lets nobody in until everything is in it."""
         place = placement.place
         # Held by the session, since CREATE DATABASE is in no transaction; gone with the connection.
         await admin.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", (FLEET_LOCKS, f"place {place.id}"))
+        await allowed()
         await roles.put_login(
             admin, cluster.name, roles.Login(place.login, place.password, None, inherits=False)
         )

@@ -7,7 +7,8 @@ registry forgets the tenant afterwards, and nothing here knows of the registry.
 from typing import assert_never
 
 from fleet import roles
-from fleet.access import ClusterAccess, Connection, bounded, open_admin
+from fleet.access import FLEET_LOCKS, ClusterAccess, Connection, bounded, open_admin
+from fleet.cluster import lock
 from fleet.errors import ProvisioningTimeout
 from fleet.fence import close_for_good, forget
 from fleet.identifier import quote_identifier
@@ -94,7 +95,9 @@ async def delete_some(
 
 async def drop_schema(admin: Connection, place: Place) -> None:
     """Remove a place that is a schema, with its login."""
+    await _end_makers(admin, place)
     async with admin.transaction():
+        await lock(admin, f"place {place.id}")
         await roles.lock_server(admin)
         for schema in (place.schema, own_schema(place)):
             await admin.execute(f"DROP SCHEMA IF EXISTS {quote_identifier(schema)} CASCADE".encode())
@@ -103,12 +106,26 @@ async def drop_schema(admin: Connection, place: Place) -> None:
 
 
 async def drop_database(admin: Connection, place: Place) -> None:
-    """Remove a place that is a database, with its login; connected to another one."""
+    """Remove a place that is a database, with its login; connected to the one that it was made from."""
+    await _end_makers(admin, place)
+    # Held by the session, as it is while the place is made.
+    await admin.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", (FLEET_LOCKS, f"place {place.id}"))
     # FORCE ends the sessions in it. No fence is needed: nobody can come back to what is gone.
     await admin.execute(f"DROP DATABASE IF EXISTS {quote_identifier(place.database)} WITH (FORCE)".encode())
     async with admin.transaction():
         await roles.lock_server(admin)
         await _drop_login(admin, place)
+
+
+async def _end_makers(admin: Connection, place: Place) -> None:
+    """End whoever makes the place just now, and may stand still with half of it."""
+    await admin.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " AND (classid, objid, objsubid) = (%s, (hashtext(%s)::bigint & 4294967295)::oid, 2)"
+        " AND pid <> pg_backend_pid()",
+        (FLEET_LOCKS, f"place {place.id}"),
+    )
 
 
 async def _drop_login(admin: Connection, place: Place) -> None:

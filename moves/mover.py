@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, replace
+from functools import partial
 
 import psycopg
 
@@ -103,12 +104,20 @@ class Mover(Acting):
 
     async def _prepare(self, move: Move) -> Move:
         way, deadline = await self._way(move), Deadline.after(BOUND_S)
-        await self._provisioner.make_place(way.target.access, way.target.placement, deadline)
+        await self._provisioner.make_place(
+            way.target.access, way.target.placement, deadline, allowed=partial(self._refuse_lost, move)
+        )
         await self._reached(move.id, Step.PLACE_MADE)
         async with self._taken(way, move, deadline, Guarding.PUT) as ground:
             await stages.refuse_unlike(ground)
             await stages.begin_capture(ground)
         return await self._advance(move, MoveState.COPYING)
+
+    async def _refuse_lost(self, move: Move) -> None:
+        """See that we have the move yet, and it is in the same state, for what no fence keeps from us."""
+        now = await self._store.move(move.id)
+        if (now.attempt, now.state) != (move.attempt, move.state):
+            raise MoveLost(move.id)
 
     async def _bring(self, move: Move) -> Move:
         """Copy, catch up, verify, or wait: all of it brings rows to the target while the source serves."""
