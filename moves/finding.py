@@ -74,6 +74,11 @@ KINDS = {
         cure="It would run for every row that is copied. ALTER TABLE … ENABLE TRIGGER (or RULE)"
         " without ALWAYS or REPLICA: an ordinary one stays silent for the copy.",
     ),
+    "runs-text": Kind(
+        forbids=True,
+        cure="The mover is a superuser, in whose name a row's text would run. Write the rule without EXECUTE,"
+        " or as a trigger of the ordinary kind, which stays silent for the copy.",
+    ),
     "large-objects": Kind(
         forbids=True,
         cure="Large objects do not move. Put them into bytea columns, then lo_unlink() them.",

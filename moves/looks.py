@@ -117,6 +117,39 @@ FROM pg_rewrite JOIN pg_class AS c ON c.oid = ev_class
 WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind IN ('r', 'p')
     AND ev_enabled IN ('A', 'R')""",
     ),
+    # The mover is a superuser: what runs a row's text would run it in that name. A call is in the catalog,
+    # or in a body, which has to name what it calls: whatever it might name counts.
+    Look(
+        "runs-text",
+        r"""
+WITH RECURSIVE needs (classid, objid) AS (
+    SELECT 'pg_constraint'::regclass::oid, oid FROM pg_constraint
+        WHERE connamespace = to_regnamespace(%(schema)s)
+    UNION ALL SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typnamespace = to_regnamespace(%(schema)s)
+    UNION ALL SELECT 'pg_class'::regclass, oid FROM pg_class WHERE relnamespace = to_regnamespace(%(schema)s)
+    UNION ALL SELECT 'pg_attrdef'::regclass, d.oid FROM pg_attrdef AS d JOIN pg_class AS c ON c.oid = adrelid
+        JOIN pg_attribute ON (attrelid, attnum) = (adrelid, adnum)
+        WHERE relnamespace = to_regnamespace(%(schema)s) AND attgenerated <> ''
+), calls (classid, objid, called) AS (
+    SELECT classid, objid, coalesce(oprcode, refobjid) FROM pg_depend
+    LEFT JOIN pg_operator AS o ON refclassid = 'pg_operator'::regclass AND o.oid = refobjid
+    WHERE refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
+), reached (oid) AS (
+    SELECT called::oid FROM calls JOIN needs USING (classid, objid)
+    UNION SELECT p.oid FROM reached JOIN pg_proc AS by ON by.oid = reached.oid
+        JOIN pg_proc AS p ON p.pronamespace = to_regnamespace(%(schema)s)
+            AND strpos(lower(by.prosrc), lower(p.proname)) > 0
+            OR (by.oid, p.oid) IN (SELECT objid, called FROM calls WHERE classid = 'pg_proc'::regclass)
+)
+SELECT format('function %%s', p.oid::regprocedure)
+FROM pg_proc AS p JOIN reached USING (oid) JOIN pg_language AS l ON l.oid = prolang
+WHERE p.pronamespace <> 'pg_catalog'::regnamespace AND p.prorettype <> 'trigger'::regtype
+    AND (lanname = 'plpgsql' AND prosrc ~* '\mexecute\M'
+        OR lanname NOT IN ('sql', 'plpgsql', 'internal', 'c'))
+    AND NOT EXISTS (
+        SELECT FROM pg_depend AS d
+        WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')""",
+    ),
     Look(
         "large-objects",
         "SELECT format('%%s large objects of login %%s', count(*), %(login)s::text)"
