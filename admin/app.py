@@ -36,7 +36,7 @@ T = TypeVar("T")
 _SHORTEST_KEY = 16
 _GONE = 499
 _NOT_READY = 503
-_ASKED = ("pause", "resume", "cutover", "abort", "rollback", "cleanup")
+_ASKED = ("pause", "resume", "cutover", "abort", "rollback", "cleanup", "give-up")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What all pieces of a move have in common: its ends, its states, and what becomes of errors."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
@@ -74,9 +74,15 @@ class Acting:
         return Way(move.id, move.tenant, move.attempt, End(homes[0], source), End(homes[1], target))
 
     async def _advance(
-        self, move: Move, to: MoveState, *, error: str | None = None, clears_wanted: bool = False
+        self,
+        move: Move,
+        to: MoveState,
+        *,
+        error: str | None = None,
+        clears_wanted: bool = False,
+        more: Mapping[str, object] | None = None,
     ) -> Move:
-        detail = {"progress": dict(move.progress)} if move.progress else {}
+        detail = ({"progress": dict(move.progress)} if move.progress else {}) | dict(more or {})
         now = await self._store.advance_move(
             move, to, detail=detail, error=error, clears_wanted=clears_wanted
         )

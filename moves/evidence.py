@@ -85,6 +85,7 @@ def record(
         "servers": {"source": servers.source, "target": servers.target},
         "tiergate": __version__,
         "removed": None,
+        "given_up": None,
     }
 
 

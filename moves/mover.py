@@ -13,16 +13,18 @@ from functools import partial
 import psycopg
 
 from fleet.access import Connection
+from fleet.errors import ClusterUnreachable
 from fleet.provision import Provisioner
 from moves import capture, cleaning, cutover, recording, stages
 from moves.acting import Acting
-from moves.ends import open_end
+from moves.ends import Way, open_end
+from moves.fencing import Fence
 from moves.ground import Ground
 from moves.states import FEW_KEYS, asked, count_of, end_of
 from moves.steps import Reached, Step, nowhere
 from moves.taking import Guarding, TenantLeft
 from registry.errors import MoveLost, UnknownMove
-from registry.moves import Move, MoveId, MoveState
+from registry.moves import Move, MoveId, MoveState, Wanted
 from registry.store import Store
 from tiergate.deadline import Deadline
 from tiergate.errors import TiergateError
@@ -212,6 +214,17 @@ class Mover(Acting):
 
     async def _soak(self, move: Move) -> Move:
         """Keep the old place equal to the new one, so that the tenant can return at any time."""
+        if asked(move) is MoveState.CLEANING and _has_soaked(move):
+            # Nobody returns any more, so no pass is needed, nor the old place's server for one.
+            return await self._leave_soak(move, MoveState.CLEANING)
+        try:
+            return await self._bring_back(move)
+        except ClusterUnreachable:
+            if move.wanted is not Wanted.GIVE_UP:
+                raise
+        return await self._leave_soak(move, MoveState.CLEANING)
+
+    async def _bring_back(self, move: Move) -> Move:
         way = (await self._way(move)).back
         told = dict(move.progress)
         async with self._taken(way, move, Deadline.after(BOUND_S), Guarding.PUT) as ground:
@@ -225,7 +238,10 @@ class Mover(Acting):
             told["changed"] = (await stages.run_pass(ground)).keys
         # Only now: whoever cleans up must find the guard that was made here.
         now, wanted = replace(move, progress=told), asked(move)
-        return now if wanted is None else await self._advance(now, wanted, clears_wanted=True)
+        return now if wanted is None else await self._leave_soak(now, wanted)
+
+    async def _leave_soak(self, move: Move, to: MoveState) -> Move:
+        return await self._advance(move, to, clears_wanted=move.wanted is not Wanted.GIVE_UP)
 
     async def _clear(self, move: Move) -> Move:
         deadline = Deadline.after(BOUND_S)
@@ -236,19 +252,38 @@ class Mover(Acting):
         if move.state is MoveState.CLEANING:
             way = way.back
         serving = await cleaning.begin(way, self._reached, deadline)
-        piece = Deadline.after(self._piece_s)
-        if not await cleaning.clear_left(
-            way, serving, move.target_epoch or 0, self._reached, piece, deadline,
-            is_lived_in=move.state is MoveState.CLEANING,
-        ):  # fmt: skip
-            return move
-        if move.state is MoveState.CLEANING and (record := recording.cleaned(move)) is not None:
+        given_up = None
+        try:
+            if not await self._clear_left(move, way, serving, deadline):
+                return move
+        except ClusterUnreachable as gone:
+            if move.wanted is not Wanted.GIVE_UP:
+                raise
+            given_up = recording.given_up(way.target.placement.place, str(gone))
+        if move.state is MoveState.CLEANING and (record := recording.cleaned(move, given_up)) is not None:
             await self._store.record_evidence(move, record)
             await self._reached(move.id, Step.EVIDENCE_RECORDED)
         await cleaning.clear_serving(way, self._reached, deadline)
         await self._store.forget_place(move, way.target.placement.place.id)
         await self._reached(move.id, Step.PLACE_FORGOTTEN)
+        if given_up is not None:
+            why = f"given up: what is at {given_up['place']} of cluster {given_up['cluster']} is left there"
+            return await self._advance(move, end_of(move), error=why, more={"given_up": given_up})
         return await self._advance(move, end_of(move), error=move.error)
+
+    async def _clear_left(self, move: Move, way: Way, serving: Fence, deadline: Deadline) -> bool:
+        is_lived_in = move.state is MoveState.CLEANING
+        if is_lived_in and not _has_soaked(move):  # there is no guard, by which shared rows go
+            raise ClusterUnreachable(way.target.access.name, "it was not reached since the cut-over")
+        return await cleaning.clear_left(
+            way, serving, move.target_epoch or 0, self._reached, Deadline.after(self._piece_s), deadline,
+            is_lived_in=is_lived_in,
+        )  # fmt: skip
+
+
+def _has_soaked(move: Move) -> bool:
+    """Whether the old place has been kept equal once, and so bears a guard of the move."""
+    return move.progress.get("is_left") is True
 
 
 def _open_probe(ground: Ground) -> AbstractAsyncContextManager[Connection]:

@@ -7,6 +7,7 @@ from moves.evidence import Cutover, Servers, TableProof, record
 from moves.ground import Ground
 from moves.states import put_offs
 from registry.moves import Move
+from registry.placement import Place
 from tiergate.tenant import Tier
 
 _NOTHING_LEFT: Mapping[Tier, tuple[str, ...]] = {
@@ -34,11 +35,22 @@ async def of(move: Move, back: Ground) -> Mapping[str, object]:
     )
 
 
-def cleaned(move: Move) -> Mapping[str, object] | None:
-    """The same record, once the old place is cleaned; None when there is none."""
+def given_up(place: Place, why: str) -> dict[str, str]:
+    """What is told of a place that was not reached, so that what is there is left."""
+    return {"cluster": place.cluster, "place": place.id, "database": place.database, "why": why}
+
+
+def cleaned(move: Move, left: Mapping[str, str] | None = None) -> Mapping[str, object] | None:
+    """The same record, once the old place is cleaned; None when there is none.
+
+    Args:
+        left: What `given_up` tells, if the old place was not reached: then nothing was looked for there.
+    """
     kept = _mapping(_mapping(move.evidence).get("record"))
     if not kept:
         return None
+    if left is not None:
+        return {**kept, "given_up": dict(left)}
     return {**kept, "removed": dict.fromkeys(_NOTHING_LEFT[move.source.tier], 0)}
 
 

@@ -134,7 +134,7 @@ def _may_cut(move: Move, now: datetime) -> bool:
 
 
 def _is_soaked(move: Move, now: datetime) -> bool:
-    if move.wanted is Wanted.CLEANUP:
+    if move.wanted in {Wanted.CLEANUP, Wanted.GIVE_UP}:
         return True
     since = move.cut_over_at or move.changed_at
     return since + timedelta(seconds=move.timing.soak_s) <= now

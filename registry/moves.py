@@ -61,6 +61,7 @@ class Wanted(StrEnum):
     ABORT = "abort"
     ROLLBACK = "rollback"
     CLEANUP = "cleanup"
+    GIVE_UP = "give-up"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ _FITTING: dict[Wanted, frozenset[MoveState]] = {
     | {MoveState.CUTTING_OVER},
     Wanted.ROLLBACK: frozenset({MoveState.SOAKING}),
     Wanted.CLEANUP: frozenset({MoveState.SOAKING}),
+    Wanted.GIVE_UP: frozenset({MoveState.SOAKING, MoveState.CLEANING, MoveState.ABORTING}),
 }
 
 # A move's end as a placement, whatever the tenant's own placement says.

@@ -109,7 +109,8 @@ class Moving(Moves, OwnOfTenants):
             moved = await _change(connection, move, values)
             await add_step(connection, move.id, to, dict(detail or {}))
             if to.is_over:
-                entry = Entry(move.actor, f"move.{to}", move.tenant, detail={"move": move.id})
+                left = {name: what for name, what in (detail or {}).items() if name == "given_up"}
+                entry = Entry(move.actor, f"move.{to}", move.tenant, detail={"move": move.id} | left)
                 await self._write_down(connection, entry)
             await tell(connection, move=move.id)
             await tell(connection, tenant=move.tenant)  # which places are to be kept warm

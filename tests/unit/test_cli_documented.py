@@ -75,6 +75,7 @@ def test_every_command_that_was_promised_is_there() -> None:
             "abort",
             "rollback",
             "cleanup",
+            "give-up",
             "work",
         ],
         "admin ": ["query"],

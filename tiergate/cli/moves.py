@@ -24,6 +24,7 @@ _SAID = {
     "abort": "What was made for the move is removed; the tenant stays where it is.",
     "rollback": "The tenant goes back to its old place, with all that was written since.",
     "cleanup": "The old place is removed now; there is no way back to it.",
+    "give-up": "The move ends without the place that it clears up, if that place's cluster is not reached.",
 }
 
 
@@ -124,6 +125,12 @@ def rollback(number: Id, admin: AdminUrl = None, key: AdminKey = None, as_json: 
 def cleanup(number: Id, admin: AdminUrl = None, key: AdminKey = None, as_json: AsJson = False) -> None:
     """Remove the old place now, and with it the way back, while a move soaks."""
     _ask("cleanup", number, admin, key, as_json=as_json)
+
+
+@app.command("give-up", epilog="Example: [bold]tiergate moves give-up 5c0f7d2e-…[/bold]")
+def give_up(number: Id, admin: AdminUrl = None, key: AdminKey = None, as_json: AsJson = False) -> None:
+    """End a move whose other cluster is gone for good, and leave there what cannot be removed."""
+    _ask("give-up", number, admin, key, as_json=as_json)
 
 
 @app.command(epilog="Example: [bold]tiergate moves work --config tiergate.yaml[/bold]")
