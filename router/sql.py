@@ -119,6 +119,7 @@ class SqlDoor:
             await self._refuse(exc, headers, course, scope, receive, send)
             return
         if course.lines is None:
+            course.bytes_out = len(body)
             await respond(send, 200, [_JSON, *course.headers(self._cors)], body)
         self._tell(course, "ok", 200)
 
@@ -174,6 +175,7 @@ class SqlDoor:
             attention.await_body(self.limits.body_timeout_s)
             body = await read_body(headers, receive, max_bytes=self.limits.max_request_bytes)
             attention.await_answer()
+            course.bytes_in = len(body)
             request = await _read(body)
             wanted = transaction(request, headers, caller, course)
             modes = [arrays if mode is None else mode for mode in request.array_modes]
@@ -191,6 +193,7 @@ class SqlDoor:
             answered = answer(results[0], raw=raw, arrays=modes[0])
         if len(answered) > self.limits.max_response_bytes:
             raise ResponseTooLarge(self.limits.max_response_bytes)
+        course.rows = sum([len(result.rows) for result in results])
         return answered
 
     async def _run(
@@ -259,11 +262,17 @@ class SqlDoor:
         self, error: Exception, headers: Headers, course: Course, scope: Scope, receive: Receive, send: Send
     ) -> None:
         refusal = problem(error, neon=headers.get(b"neon-connection-string") is not None)
-        self._tell(course, refusal.outcome, refusal.honest_status, error)
         if course.lines is not None and course.lines.has_begun:
-            if isinstance(error, ReaderTooSlow) or not await course.lines.fail(refusal):
+            is_taken = False
+            try:
+                is_taken = not isinstance(error, ReaderTooSlow) and await course.lines.fail(refusal)
+            finally:
+                self._tell(course, refusal.outcome, refusal.honest_status, error)
+            if not is_taken:
                 await cut_off(scope, receive)
             return
+        course.bytes_out = len(refusal.body)
+        self._tell(course, refusal.outcome, refusal.honest_status, error)
         framed = [*refusal.headers, *course.headers(self._cors)]
         if headers.is_read:
             await respond(send, refusal.status, framed, refusal.body)

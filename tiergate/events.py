@@ -22,6 +22,9 @@ class RequestAnswered:
         auth_s, queue_s, connect_s, database_s: Where the time went, seconds.
         total_s: From the request's first byte read to its last byte handed over.
         error: What it was refused for; the log may say more of it than the caller was told.
+        rows: How many rows it was answered with; of a stream, those that were on their way.
+        bytes_in, bytes_out: Of its body as it was read, and of the answer's.
+        stalled_s: How much of `database_s` the server was not asked for, since a stream's caller read slowly.
     """
 
     request_id: str
@@ -36,6 +39,10 @@ class RequestAnswered:
     total_s: float
     error: Exception | None = None
     cluster: str | None = None
+    rows: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    stalled_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
