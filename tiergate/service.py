@@ -189,7 +189,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
             hits=lambda: {"placement": directory.cache.hits, "credential": keys.cache.hits},
             inflight=lambda: admission.inflight,
         )
-        folds += [metrics, orders.busiest]
+        folds += [metrics, orders.busiest, orders.lately]
         await store.audit_head()  # remembered from here on, in the log and in the metrics
         operations = Operations(store, provisioner, settings.application.schema)
         operations.retire_after_s = retire_after_s(settings)
