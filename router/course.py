@@ -31,6 +31,8 @@ class Course:
     queue_s: float = 0.0
     connect_s: float = 0.0
     database_s: float = 0.0
+    encode_s: float = 0.0
+    round_trips: int = 0
     rows: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
@@ -78,6 +80,8 @@ class Course:
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out if lines is None else self.bytes_out + lines.sent_bytes,
             stalled_s=0.0 if lines is None else lines.stalled_s,
+            encode_s=self.encode_s,
+            round_trips=self.round_trips,
         )
 
 

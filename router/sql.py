@@ -40,6 +40,7 @@ from router.errors import ReaderTooSlow
 from router.identify import Identifier
 from router.lines import Lines
 from router.problems import problem
+from router.refusals import told_of
 from router.relocation import DOUBTS, MOST, Relocation
 from router.replicas import MAX_STALENESS, Replicas
 from router.turns import Turns
@@ -187,10 +188,12 @@ class SqlDoor:
                 return b""
         if not self._turns.take_now(placement.tenant):
             await self._turns.take(placement.tenant)
+        began = time.monotonic()
         if request.batch:
             answered = answer_batch(results, raw=raw, arrays=modes)
         else:
             answered = answer(results[0], raw=raw, arrays=modes[0])
+        course.encode_s = time.monotonic() - began
         if len(answered) > self.limits.max_response_bytes:
             raise ResponseTooLarge(self.limits.max_response_bytes)
         course.rows = sum([len(result.rows) for result in results])
@@ -245,6 +248,7 @@ class SqlDoor:
         finally:
             course.queue_s += lease.queue_s
             course.connect_s += lease.connect_s
+            course.round_trips += lease.round_trips
 
     async def _judge(self, texts: list[str], tier: Tier, deadline: Deadline) -> None:
         """Let statements pass that keep to the tier's lists; what takes long is judged off the event loop.
@@ -262,6 +266,10 @@ class SqlDoor:
         self, error: Exception, headers: Headers, course: Course, scope: Scope, receive: Receive, send: Send
     ) -> None:
         refusal = problem(error, neon=headers.get(b"neon-connection-string") is not None)
+        if course.placement is not None:
+            is_free = course.placement.tier in self.limits.full_sql
+            for event in told_of(error, course.placement, is_free=is_free):
+                self._emit(event)
         if course.lines is not None and course.lines.has_begun:
             is_taken = False
             try:

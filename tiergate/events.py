@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from tiergate.happenings.moves import MoveEvent
 from tiergate.happenings.orders import OrderEvent
+from tiergate.happenings.refusals import RefusalEvent
+from tiergate.happenings.registry import RegistryCounted
 from tiergate.tenant import TenantId, Tier
 
 
@@ -25,6 +27,8 @@ class RequestAnswered:
         rows: How many rows it was answered with; of a stream, those that were on their way.
         bytes_in, bytes_out: Of its body as it was read, and of the answer's.
         stalled_s: How much of `database_s` the server was not asked for, since a stream's caller read slowly.
+        encode_s: Of making the answer of its results; 0 where that goes on while they come.
+        round_trips: To a database.
     """
 
     request_id: str
@@ -43,6 +47,8 @@ class RequestAnswered:
     bytes_in: int = 0
     bytes_out: int = 0
     stalled_s: float = 0.0
+    encode_s: float = 0.0
+    round_trips: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +280,8 @@ Event = (
     | AuditCut
     | OrderEvent
     | MoveEvent
+    | RefusalEvent
+    | RegistryCounted
     | LoopFailed
 )
 Emit = Callable[[Event], None]
