@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from observe.affected import Affected
 from observe.book import Book
 from observe.clusters import worst
 from observe.moves import MoveMetrics
@@ -82,7 +83,9 @@ class Metrics:
         self._snapshot = snapshot
         self._count_inflight = inflight
         self._book = book = Book()
-        self._requests = RequestMetrics(book, known_outcomes() if outcomes is None else tuple(outcomes))
+        outcomes = known_outcomes() if outcomes is None else tuple(outcomes)
+        self._requests = RequestMetrics(book, outcomes)
+        self._affected = Affected(book, outcomes)
         self._inflight = book.gauge("tiergate_requests_inflight", "Requests in hand, waiting ones included.")
         self._pools = PoolMetrics(book)
         self._replicas = ReplicaMetrics(book)
@@ -103,6 +106,8 @@ class Metrics:
         match event:
             case RequestAnswered():
                 self._requests.fold(event)
+                if event.outcome != "ok" and event.tenant is not None and event.tier is not None:
+                    self._affected.add(event.tenant, event.tier, event.outcome)
             case CacheAnswered():
                 self._registry.fold_answer(event)
             case ProtectionLost():
@@ -138,6 +143,7 @@ class Metrics:
         """Hand on what was added up, and set this process's gauges from a new snapshot."""
         self._requests.refresh()
         self._registry.refresh()
+        self._affected.refresh()
         self.process.refresh()
         self._pools.refresh(self._snapshot())
         self._inflight.set(self._count_inflight())
