@@ -10,7 +10,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals bench-pgbouncer bench-overload bench-moves bench-moves-rollback bench-moves-crashes bench-moves-cost clients clients-everywhere compose-check check lock clean
+.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals bench-pgbouncer bench-overload bench-scrape bench-observe bench-moves bench-moves-rollback bench-moves-crashes bench-moves-cost clients clients-everywhere compose-check watch-check check lock clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -88,6 +88,12 @@ bench-arrivals: install ## 2,000 callers within a second, and no connection open
 bench-pgbouncer: install ## Throughput through PgBouncer, beside directly (a minute; needs pgbouncer)
 	@$(BIN)/python -m bench.pgbouncer $(ARGS)
 
+bench-scrape: install ## What a scrape costs with 10, 1,000 and 10,000 tenants (a minute)
+	@$(BIN)/python -m bench.scrape $(ARGS)
+
+bench-observe: install ## What it costs a request that it is told of (half a minute)
+	@$(BIN)/python -m bench.observe $(ARGS)
+
 bench-moves: install ## A tenant that moves in every direction while it writes (three minutes; ARGS='--moves 200')
 	@$(BIN)/python -m bench.moves $(ARGS)
 
@@ -119,7 +125,11 @@ compose-check: install ## Validate docker-compose.yml and the Dockerfiles, witho
 	@$(BIN)/hadolint deploy/Dockerfile deploy/pgbouncer/Dockerfile
 	@echo "docker-compose.yml and the Dockerfiles are valid"
 
-check: lint types contracts compose-check ## All checks that run no tests
+watch-check: ## Check rules and alerts, and run their cases (needs promtool, which comes with Prometheus)
+	@command -v promtool >/dev/null || { echo "Skipped: there is no promtool here (apt-get install prometheus)"; exit 0; }; \
+		cd deploy/prometheus && promtool check config prometheus.yml && promtool test rules tests/*.yml
+
+check: lint types contracts compose-check watch-check ## All checks that run no tests
 
 lock: ## Resolve the dependencies anew (needs uv: make lock UV=path/to/uv)
 	$(UV) lock

@@ -19,7 +19,7 @@ from fleet.estimates import Estimate, Rows, estimate_own, estimate_shared
 from registry.load import Total, Whole, merge
 from registry.placement import PlaceId, TenantState
 from registry.records import Cluster, Tenant
-from registry.rows.loads import Site
+from registry.rows.loads import Site, Told
 from tiergate.deadline import Deadline
 from tiergate.errors import TiergateError
 from tiergate.tenant import Tier
@@ -121,6 +121,10 @@ class Advising(Acting):
         advised.sort(key=lambda each: by_need(*each))
         shown = [(cluster, found[name]) for name, cluster in meant.items()]
         return Advised(whole, told.untold, shown, advised[: wanted.limit])
+
+    async def told(self) -> Told:
+        """What each process has told of itself; asks no cluster."""
+        return await self._store.loads()
 
     async def _rows(self, clusters: Iterable[Cluster], sites: Iterable[Site]) -> Mapping[str, Found]:
         by_cluster: defaultdict[str, list[Site]] = defaultdict(list)

@@ -19,6 +19,7 @@ from admin.across_door import PATH, AcrossDoor
 from admin.acts import Acts, tenant_of
 from admin.advising import AdviceRoutes
 from admin.answers import JsonAnswer
+from admin.busiest import BusiestRoutes
 from admin.gate import Key, KeyGate, actor_of, read_limited
 from admin.leaving import unless_gone
 from admin.moving import MoveRoutes
@@ -86,6 +87,7 @@ def build_admin(
             Route("/readyz", state.ready),
             Route("/pools", state.pools),
             Route("/advice", advice.advise),
+            Route("/busiest", BusiestRoutes(operations).busiest),
             Route("/gateways", orders.list_gateways),
             Route("/orders", orders.list_standing),
             Route("/orders", orders.give, methods=["POST"]),

@@ -2,6 +2,17 @@
 
 from tiergate.errors import TiergateError
 
+RULES = (
+    "refused", "unreadable", "too-complex", "construct", "function", "type", "operator", "schema", "setting",
+    "table", "collation", "database", "attribute", "parameter", "system-column", "explain-option",
+)  # fmt: skip
+"""What a statement may fail; a construct is what has no name, such as SELECT INTO."""
+
+_OF_KINDS = {
+    "the name of a database": "database",
+    "the system column": "system-column",
+    "the option of EXPLAIN": "explain-option",
+}
 _LONGEST_NAME = 63  # as Postgres's own
 _LONGEST_MESSAGE = 120
 
@@ -11,6 +22,7 @@ class StatementNotPassed(TiergateError):
 
     Attributes:
         position: Where, in characters of the caller's text, from 1.
+        rule: Which of `RULES` it fails.
     """
 
     code = "statement-not-passed"
@@ -18,6 +30,7 @@ class StatementNotPassed(TiergateError):
     def __init__(self, message: str, position: int) -> None:
         super().__init__(message)
         self.position = position
+        self.rule = self.code.removeprefix("statement-")
 
 
 class StatementForbidden(StatementNotPassed):
@@ -32,6 +45,8 @@ class StatementForbidden(StatementNotPassed):
         super().__init__(f"statements must not use {what}", position)
         self.kind = kind
         self.name = name[:_LONGEST_NAME]
+        rule = _OF_KINDS.get(kind, kind.removeprefix("the "))
+        self.rule = rule if name and rule in RULES else "construct"
 
 
 class StatementRefused(StatementNotPassed):

@@ -29,7 +29,7 @@ from registry.store import Store
 from tiergate.deadline import Deadline
 from tiergate.errors import TiergateError
 from tiergate.events import Emit
-from tiergate.happenings.moves import MoveCutOver
+from tiergate.happenings.moves import MoveCopied, MoveCutOver
 
 PIECE_S = 2.0
 """A piece that could go on for long ends about then."""
@@ -123,18 +123,19 @@ class Mover(Acting):
 
     async def _bring(self, move: Move) -> Move:
         """Copy, catch up, verify, or wait: all of it brings rows to the target while the source serves."""
-        to, told = None, dict(move.progress)
+        to, told, rows = None, dict(move.progress), 0
         piece = Deadline.after(self._piece_s)
         async with self._taken(await self._way(move), move, Deadline.after(BOUND_S)) as ground:
             match move.state:
                 case MoveState.COPYING:
                     async with _open_probe(ground) as probe:
                         count = await stages.copy(ground, self._pacing(move), probe, piece)
+                    rows = count.rows - stages.Count.of(told.get("copied")).rows
                     told["copied"] = count.told()
                     to = MoveState.CATCHING_UP if count.is_done else None
                 case MoveState.CATCHING_UP:
                     brought = await stages.run_pass(ground)
-                    told["changed"] = brought.keys
+                    told["changed"] = rows = brought.keys
                     told["passes"] = passes = count_of(told, "passes") + 1
                     if brought.keys <= FEW_KEYS or passes >= MOST_PASSES:
                         await stages.analyze(ground)
@@ -150,8 +151,10 @@ class Mover(Acting):
                 case _:
                     if "proofs" not in told:  # it was killed between finding them and writing them down
                         told["proofs"] = [asdict(proof) for proof in await stages.prove(ground)]
-                    told["changed"] = (await stages.run_pass(ground)).keys
+                    told["changed"] = rows = (await stages.run_pass(ground)).keys
                     to = asked(move)
+        if rows > 0:
+            self._emit(MoveCopied(move.id, move.tenant, rows))
         now = replace(move, progress=told)
         return now if to is None else await self._advance(now, to)
 

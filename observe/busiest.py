@@ -14,9 +14,10 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 
+from observe.lately import Span
 from tiergate.events import Event, RequestAnswered
 
 HALF_LIFE_S = 3600.0
@@ -72,12 +73,14 @@ class Load:
         clusters: All that was done, by cluster; of the busiest of them.
         tenants: The busiest of each cluster.
         unlisted_s: No other tenant's work is more.
+        lately: The last few seconds of it.
     """
 
     over_s: float = 0.0
     clusters: tuple[tuple[str, Work], ...] = ()
     tenants: tuple[Busy, ...] = ()
     unlisted_s: float = 0.0
+    lately: Span = field(default_factory=Span)
 
 
 class _Sum:

@@ -38,8 +38,10 @@ from tiergate.events import (
     StaleRead,
     StaleRouteRefused,
 )
-from tiergate.happenings.moves import MoveCutOver, MoveFailed, MoveStepped
+from tiergate.happenings.moves import MoveCopied, MoveCutOver, MoveFailed, MoveStepped
 from tiergate.happenings.orders import GatesSet, OrderDone
+from tiergate.happenings.refusals import CheckoutRefused, IsolationViolated, StatementBarred
+from tiergate.happenings.registry import RegistryCounted
 
 Level = Literal["debug", "info", "warning", "error"]
 Requests = Literal["none", "failed", "all"]
@@ -79,13 +81,15 @@ class Log:
         self._window_ends_s = 0.0
         self._told: dict[tuple[str, str], int] = {}
 
-    def __call__(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case for each kind of event
+    def __call__(self, event: Event) -> None:  # noqa: C901, PLR0912, PLR0915 - one case for each kind of event
         """Tell one event, if it is to be told."""
         match event:
             case RequestAnswered():
                 self._tell_request(event)
-            case CacheAnswered() | ClockRead() | ReplicaMeasured() | StaleRead():
+            case CacheAnswered() | ClockRead() | ReplicaMeasured() | StaleRead() | RegistryCounted():
                 pass  # a matter for metrics only; the first happens twice in each request
+            case CheckoutRefused() | StatementBarred() | MoveCopied():
+                pass  # the request's line says why, and the move's progress how far
             case ConnectionOpened(cluster, tier, took_s):
                 self.say("debug", "connection-opened", cluster=cluster, tier=tier, ms=_ms(took_s))
             case ConnectionClosed(cluster, tier, reason):
@@ -96,13 +100,16 @@ class Log:
                 self._limit(
                     "error", "protection-lost", place, place=place, cluster=cluster, tier=tier, reason=reason
                 )
+            case IsolationViolated(tenant, tier, cluster, kind, reason):
+                facts = {"kind": kind, "tenant": tenant, "tier": tier, "reason": scrub(reason)}
+                self._limit("error", "isolation-violated", kind, cluster=cluster, **facts)
             case ServerLost(cluster, error):
                 self._limit("error", "server-lost", cluster, cluster=cluster, error=scrub(error))
             case ServerFound(cluster, after_s):
                 self._limit("info", "server-found", cluster, cluster=cluster, after_ms=_ms(after_s))
             case ClockOff(cluster, offset_s, jumped_s):
-                facts = {"offset_s": round(offset_s, 3), "jumped_s": round(jumped_s, 3)}
-                self._limit("warning", "clock-off", cluster, cluster=cluster, **facts)
+                offsets = {"offset_s": round(offset_s, 3), "jumped_s": round(jumped_s, 3)}
+                self._limit("warning", "clock-off", cluster, cluster=cluster, **offsets)
             case PoolClosed(cluster, tier, reason):
                 self.say("debug", "pool-closed", cluster=cluster, tier=tier, reason=reason)
             case ReplicaLost(cluster, replica, error):

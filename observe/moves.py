@@ -1,9 +1,7 @@
 """What metrics say of moves."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-
-from observe.tally import CounterTally, HistogramTally
-from tiergate.happenings.moves import MoveCutOver, MoveEvent, MoveFailed, MoveStepped
+from observe.book import Book
+from tiergate.happenings.moves import MoveCopied, MoveCutOver, MoveEvent, MoveFailed, MoveStepped
 from tiergate.tenant import Tier
 
 STATES = (
@@ -11,40 +9,35 @@ STATES = (
     "cleaning", "done", "returning", "aborting", "aborted", "rolled_back",
 )  # fmt: skip
 """Those of `registry.moves.MoveState`."""
+OPEN_STATES = tuple(state for state in STATES if state not in {"done", "aborted", "rolled_back"})
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 class MoveMetrics:
-    """How far moves come, and what they cost the tenant.
+    """How far moves come, and what they cost the tenant."""
 
-    Attributes:
-        tallies: To be flushed with the others.
-    """
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        pause = Histogram(
+    def __init__(self, book: Book) -> None:
+        self._pauses = book.seconds(
             "tiergate_move_pause_seconds",
             "For how long a tenant's requests were held while it changed its place.",
             ["tier"],
-            registry=registry,
-            buckets=_BUCKETS_S,
+            [(tier,) for tier in Tier],
+            bounds_s=_BUCKETS_S,
         )
-        self._pauses = {tier: HistogramTally(pause.labels(tier), _BUCKETS_S) for tier in Tier}
         states = [(state,) for state in STATES]
-        steps = Counter(
-            "tiergate_move_steps_total", "States that moves have come to.", ["state"], registry=registry
+        self._steps = book.counter(
+            "tiergate_move_steps_total", "States that moves have come to.", ["state"], states
         )
-        failures = Counter(
+        self._failures = book.counter(
             "tiergate_move_failures_total",
             "Pieces of moves that did not succeed, by the state that the move was in.",
             ["state"],
-            registry=registry,
+            states,
         )
-        self._steps, self._failures = CounterTally(steps, states), CounterTally(failures, states)
-        self.tallies: tuple[CounterTally | HistogramTally, ...] = (
-            self._steps, self._failures, *self._pauses.values(),
-        )  # fmt: skip
+        self._rows = book.counter(
+            "tiergate_move_rows_total", "Rows that were brought to tenants' new places.", known=[()]
+        )
 
     def __call__(self, event: MoveEvent) -> None:
         """Fold one event."""
@@ -54,4 +47,6 @@ class MoveMetrics:
             case MoveFailed(state=state):
                 self._failures.add((state,))
             case MoveCutOver(tier=tier, pause_s=pause_s):
-                self._pauses[tier].add(pause_s)
+                self._pauses[tier,].add(pause_s)
+            case MoveCopied(rows=rows):
+                self._rows.add((), rows)

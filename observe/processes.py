@@ -23,7 +23,7 @@ def share_metrics(directory: Path) -> None:
         msg = "share_metrics() comes too late: prometheus_client is imported already"
         raise RuntimeError(msg)
     directory.mkdir(parents=True, exist_ok=True)
-    for left in directory.glob("*.db"):
+    for left in (*directory.glob("*.db"), *directory.glob("*.sketches")):
         left.unlink(missing_ok=True)
     os.environ[VARIABLE] = str(directory)
 
@@ -31,6 +31,11 @@ def share_metrics(directory: Path) -> None:
 def is_shared() -> bool:
     """Whether metrics are those of several processes."""
     return VARIABLE in os.environ
+
+
+def shared_folder() -> Path | None:
+    """Where processes leave for each other what they count; None when there is only one."""
+    return Path(os.environ[VARIABLE]) if is_shared() else None
 
 
 def forget_process(pid: int) -> None:

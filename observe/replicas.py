@@ -2,9 +2,8 @@
 
 import math
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
-
-from observe.tally import CounterTally, NamedGauge
+from observe.book import Book
+from observe.tally import NamedGauge
 from tiergate.events import ReplicaFound, ReplicaLost, ReplicaMeasured, StaleRead
 from tiergate.tenant import Tier
 
@@ -13,29 +12,23 @@ ReplicaEvent = ReplicaMeasured | ReplicaLost | ReplicaFound | StaleRead
 
 
 class ReplicaMetrics:
-    """How old they are, and where reads went that accepted that.
+    """How old they are, and where reads went that accepted that."""
 
-    Attributes:
-        reads: To be flushed with the others.
-    """
-
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, book: Book) -> None:
         self._staleness = NamedGauge(
-            Gauge(
+            book.gauge(
                 "tiergate_replica_staleness_seconds",
                 "How old what a replica shows is; NaN when that is not known, or nobody asks.",
                 ["cluster", "replica"],
-                registry=registry,
-                multiprocess_mode="mostrecent",
+                over="mostrecent",
             )
         )
-        reads = Counter(
+        self._reads = book.counter(
             "tiergate_stale_reads_total",
             "Requests that accepted staleness, and where they were read.",
             ["tier", "served_by"],
-            registry=registry,
+            [(tier, served_by) for tier in Tier for served_by in SERVED_BY],
         )
-        self.reads = CounterTally(reads, [(tier, served_by) for tier in Tier for served_by in SERVED_BY])
 
     def __call__(self, event: ReplicaEvent) -> None:
         """Fold one event."""
@@ -43,6 +36,6 @@ class ReplicaMetrics:
             case ReplicaMeasured(cluster, replica, staleness_s):
                 self._staleness.set((cluster, replica), math.nan if staleness_s is None else staleness_s)
             case StaleRead(tier, served_by):
-                self.reads.add((tier, served_by))
+                self._reads.add((tier, served_by))
             case ReplicaLost() | ReplicaFound():
                 pass  # its staleness is unknown meanwhile

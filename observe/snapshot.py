@@ -1,8 +1,12 @@
 """How full the pools are at one instant: values that `pools` fills and `observe` reads."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 from tiergate.tenant import Tier
+
+BreakerState = Literal["closed", "half-open", "open"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,16 @@ class BudgetCount:
 
 @dataclass(frozen=True, slots=True)
 class PoolSnapshot:
-    """This process's pools at one instant; tiers and clusters without pools may be left out."""
+    """This process's pools at one instant; tiers and clusters without pools may be left out.
+
+    Attributes:
+        reserves: By cluster, connections that pools have beyond their size, for who has waited too long.
+        breakers: By cluster, whether it lets us in: "half-open" while one dial may try.
+        lookups: How often a pool was asked for so far, by tier and outcome: "hit" or "miss".
+    """
 
     tiers: tuple[TierCount, ...] = ()
     budgets: tuple[BudgetCount, ...] = ()
+    reserves: Mapping[str, int] = field(default_factory=dict)
+    breakers: Mapping[str, BreakerState] = field(default_factory=dict)
+    lookups: Mapping[tuple[Tier, str], int] = field(default_factory=dict)

@@ -26,11 +26,11 @@ class CounterTally:
 
     def __init__(self, counter: Counter, known: Iterable[tuple[str, ...]] = ()) -> None:
         self._counter = counter
-        self._children = {key: counter.labels(*key) for key in known}
+        self._children = {key: counter.labels(*key) if key else counter for key in known}
         self._limit = len(self._children) + MOST_VALUES
-        self._pending = dict.fromkeys(self._children, 0)
+        self._pending: dict[tuple[str, ...], float] = dict.fromkeys(self._children, 0)
 
-    def add(self, key: tuple[str, ...], count: int = 1) -> None:
+    def add(self, key: tuple[str, ...], count: float = 1) -> None:
         """Count *count* more for these label values; past the limit the last one becomes `OTHER`."""
         try:
             self._pending[key] += count

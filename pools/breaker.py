@@ -8,6 +8,7 @@ import asyncio
 import math
 from collections.abc import Callable
 
+from observe.snapshot import BreakerState
 from pools.backoff import Backoff
 from pools.errors import DatabaseUnavailable
 from tiergate.events import Emit, ServerFound, ServerLost
@@ -41,6 +42,13 @@ class Breaker:
     def is_open(self) -> bool:
         """Whether the last that was heard of the server is that it lets nobody in."""
         return self._backoff.refusal is not None
+
+    @property
+    def state(self) -> BreakerState:
+        """In words."""
+        if not self.is_open:
+            return "closed"
+        return "open" if self._backoff.is_on and not self._is_probed else "half-open"
 
     def allows(self) -> bool:
         """Whether a dial may begin now."""

@@ -1,7 +1,9 @@
 """What this process has of connections, told in plain values."""
 
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
 
+from observe.lately import InLine
 from pools.pool import Pool
 from pools.switchboard import Switchboard
 from registry.orders import Holdings
@@ -23,6 +25,20 @@ def holdings(switchboard: Switchboard, *, most: int) -> Holdings:
         tuple(asdict(budget) for budget in switchboard.snapshot().budgets),
         max(0, len(pools) - most),
     )  # fmt: skip
+
+
+def in_line(switchboard: Switchboard) -> dict[str, InLine]:
+    """Whose requests wait for a connection now, be it in a pool's queue or because they are held up."""
+    now, found = time.monotonic(), dict[str, InLine]()
+    for lease in switchboard.leases:
+        if lease.is_running:
+            continue
+        placement, waited_s = lease.placement, now - lease.began_s
+        known = found.get(placement.tenant) or InLine(placement.tier, placement.place.cluster, 0, 0.0)
+        found[placement.tenant] = replace(
+            known, requests=known.requests + 1, oldest_s=max(known.oldest_s, waited_s)
+        )
+    return found
 
 
 def _fullness(pool: Pool) -> int:

@@ -12,6 +12,7 @@ from pools.result import Result
 from pools.wire import Wire
 from registry.placement import Placement
 from tiergate.deadline import Deadline
+from tiergate.errors import TiergateError
 
 if TYPE_CHECKING:
     from pools.switchboard import Switchboard
@@ -22,12 +23,13 @@ class Lease:
 
     Attributes:
         began_s: When it was asked for, on the event loop's clock.
+        round_trips: How often it has asked the server, until it was given back.
         queue_s, connect_s: Seconds waited for a connection, and how many of them it was being dialled.
     """
 
     __slots__ = (
-        "_deadline", "_is_ended", "_patience", "_pool", "_stays", "_switchboard", "_wire",
-        "began_s", "connect_s", "placement", "queue_s",
+        "_deadline", "_flown", "_is_ended", "_patience", "_pool", "_stays", "_switchboard", "_wire",
+        "began_s", "connect_s", "placement", "queue_s", "round_trips",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +46,7 @@ class Lease:
         self._stays = stays
         self.began_s = time.monotonic()
         self.queue_s = self.connect_s = 0.0
+        self.round_trips = self._flown = 0
 
     @property
     def is_running(self) -> bool:
@@ -57,14 +60,16 @@ class Lease:
             if not (switchboard.gates.any_closed and switchboard.gates.is_closed(placement)):
                 self._pool = pool = switchboard.pool(placement)
                 self._wire = pool.lend_now(placement.tenant, placement.limits)
-            if self._wire is None:
-                await self._wait()
-        except BaseException:
+            wire = self._wire or await self._wait()
+        except BaseException as exc:
             switchboard.leases.discard(self)
+            if isinstance(exc, TiergateError):
+                switchboard.tell_refusal(placement, exc)
             raise
+        self._flown = wire.flown
         return self
 
-    async def _wait(self) -> None:
+    async def _wait(self) -> Wire:
         began = time.monotonic()
         try:
             async with asyncio.timeout(None) as self._patience:
@@ -76,6 +81,8 @@ class Lease:
             self.connect_s = max(0.0, wire.opened_at - max(began, wire.opened_at - wire.dial_s))
         except TimeoutError as exc:
             raise Killed(was_running=False) from exc
+        else:
+            return wire
         finally:
             self._patience = None
             self.queue_s = time.monotonic() - began - self.connect_s
@@ -87,7 +94,7 @@ class Lease:
             has_waited = await gates.refuse_or_wait(placement, self._switchboard.limits(placement), deadline)
             if has_waited and not self._stays:
                 raise HeldUp(placement.tenant)
-            self._pool = pool = self._switchboard.pool(placement)
+            self._pool = pool = self._switchboard.pool(placement, counts=self._pool is None)
             wire = await pool.lend(placement.tenant, placement.limits, deadline)
             if not gates.is_closed(placement):
                 return wire
@@ -144,6 +151,9 @@ class Lease:
         self._switchboard.leases.discard(self)
         if self._wire is not None:
             wire, self._wire = self._wire, None
+            self.round_trips = wire.flown - self._flown
+            if wire.is_strange:
+                self._switchboard.tell_strange(self.placement)
             self._give_back(wire)
 
     def _give_back(self, wire: Wire) -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import assert_never
 
 from observe.busiest import Busiest
+from observe.lately import Lately
 from pools.gates import Closure
-from pools.holdings import holdings
+from pools.holdings import holdings, in_line
 from pools.ledger import Ledger
 from pools.switchboard import Switchboard
 from pools.wire import Wire
@@ -55,7 +56,7 @@ class Orders:
 
     Attributes:
         process: How this process names itself.
-        busiest: Whom it works for, as far as it is told of requests.
+        busiest, lately: Whom it works for, as far as they are told of requests.
         hold_after_s: For how long it serves without having heard of orders.
     """
 
@@ -63,7 +64,7 @@ class Orders:
         self, ledger: Ledger, process: Process, switchboard: Switchboard, *, hold_after_s: float, emit: Emit
     ) -> None:
         self.process = process
-        self.busiest = Busiest()
+        self.busiest, self.lately = Busiest(), Lately()
         self.hold_after_s = hold_after_s
         self._ledger = ledger
         self._switchboard = switchboard
@@ -244,7 +245,8 @@ class Orders:
     async def _beat(self) -> None:
         began_s, answers = self._loop.time(), self._answers()
         held = holdings(self._switchboard, most=_MOST_POOLS)
-        await self._ledger.beat(self.process, held, answers, self.busiest.load())
+        load = replace(self.busiest.load(), lately=self.lately.span(in_line(self._switchboard)))
+        await self._ledger.beat(self.process, held, answers, load)
         self._is_written, self._beaten_s, self._told = True, began_s, answers
         self._mind_silence()
 

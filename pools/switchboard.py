@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from observe.snapshot import PoolSnapshot, TierCount
+from observe.snapshot import PoolSnapshot
 from pools.bounds import PoolLimits, SwitchboardLimits
 from pools.budget import Budget
 from pools.clock import Ours
@@ -20,10 +20,12 @@ from pools.eviction import Eviction
 from pools.gates import Gates
 from pools.loan import Lease
 from pools.pool import Pool
+from pools.survey import Lookups, survey
 from registry.placement import Place, PlaceId, Placement
 from tiergate.deadline import Deadline
+from tiergate.errors import TiergateError
 from tiergate.events import Emit, LoopFailed, PoolClosed
-from tiergate.tenant import Tier
+from tiergate.happenings.refusals import CheckoutRefused, IsolationViolated
 
 _TIDY_EVERY_S = 1.0
 
@@ -48,6 +50,7 @@ class Switchboard:
         self._clusters: dict[str, Cluster] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._warm: set[Key] = set()
+        self._lookups = Lookups()
         self.gates = Gates(emit)
         self.leases: set[Lease] = set()
 
@@ -59,8 +62,8 @@ class Switchboard:
         """What the pool that serves *placement* may use."""
         return self._limits.tiers[placement.place.tier]
 
-    def pool(self, placement: Placement) -> Pool:
-        """The pool that serves *placement*, made if need be.
+    def pool(self, placement: Placement, *, counts: bool = True) -> Pool:
+        """The pool that serves *placement*, made if need be; *counts* as a lookup, or is part of one.
 
         Raises:
             PoolsExhausted: max_pools are in use at this moment.
@@ -71,8 +74,13 @@ class Switchboard:
             known = pool.place
             if known is place or way(known) == way(place):
                 self._pools.move_to_end(_key(place))
+                self._lookups.hits[place.tier] += counts
                 return pool
             self._retire(pool, "login changed")
+        self._lookups.misses[place.tier] += counts
+        return self._make(place)
+
+    def _make(self, place: Place) -> Pool:
         self._make_room()
         cluster = self._cluster(place.cluster)
         pool = self._pools[_key(place)] = Pool(
@@ -99,7 +107,7 @@ class Switchboard:
         with suppress(PoolsExhausted):
             for placement in placements:
                 if _key(placement.place) not in self._pools:
-                    self.pool(placement)
+                    self._make(placement.place)
         for cluster in self._clusters.values():
             self._promise(cluster)
         for pool in list(self._pools.values()):
@@ -113,7 +121,21 @@ class Switchboard:
         """Refuse what `Pool.admit` will refuse, before more is done for it; raises the same."""
         pool = self._pools.get(_key(placement.place))
         if pool is not None and not pool.resting and pool.place is placement.place:
-            pool.admit(placement.tenant, placement.limits)
+            try:
+                pool.admit(placement.tenant, placement.limits)
+            except TiergateError as refusal:
+                self.tell_refusal(placement, refusal)
+                raise
+
+    def tell_refusal(self, placement: Placement, refusal: TiergateError) -> None:
+        """Somebody gets no connection."""
+        self._emit(CheckoutRefused(placement.tier, placement.place.cluster, refusal.code))
+
+    def tell_strange(self, placement: Placement) -> None:
+        """A server has run what nobody sent."""
+        reason = "the server ran something else than a query or a change of rows"
+        cluster = placement.place.cluster
+        self._emit(IsolationViolated(placement.tenant, placement.tier, cluster, "tampered", reason))
 
     def _make_room(self) -> None:
         if len(self._pools) < self._limits.max_pools:
@@ -248,24 +270,7 @@ class Switchboard:
 
     def snapshot(self) -> PoolSnapshot:
         """How full everything is now."""
-        by_tier: dict[Tier, list[Pool]] = {}
-        for pool in self.pools():
-            by_tier.setdefault(pool.place.tier, []).append(pool)
-        return PoolSnapshot(
-            tuple(
-                TierCount(
-                    tier,
-                    pools=sum(not pool.retired for pool in pools),
-                    active=sum(pool.active for pool in pools),
-                    idle=sum(pool.idle for pool in pools),
-                    opening=sum(pool.opening for pool in pools),
-                    closing=sum(pool.closing for pool in pools),
-                    waiting=sum(pool.waiting for pool in pools),
-                )
-                for tier, pools in by_tier.items()
-            ),
-            tuple(cluster.count for cluster in self._clusters.values()),
-        )
+        return survey(self.pools(), self._clusters.values(), self._lookups)
 
     def reachable(self) -> dict[str, bool]:
         """For each cluster that has pools: whether it lets anybody in, as far as is known."""

@@ -40,6 +40,8 @@ class Wire:
         opened_at, dial_s: When its dial had succeeded, on the event loop's clock, and how long it took.
         expires_at: When it is closed at the next occasion, on the same clock.
         idle_since: When it last came free, on the same clock.
+        flown: How many flights it has begun.
+        is_strange: The server has run something else than a query or a change of rows.
         on_lost: Called once when the server hangs up while nothing is outstanding.
     """
 
@@ -57,10 +59,10 @@ class Wire:
         self._news: asyncio.Future[bool] = self._loop.create_future()
         self._max_bytes, self._is_first = 0, True
         self.pid = conn.backend_pid
-        self.broken = self.doubtful = self.ended = False
+        self.broken = self.doubtful = self.ended = self.is_strange = False
         self.opened_at = self.idle_since = self._loop.time()
         self.expires_at = math.inf
-        self.dial_s = 0.0
+        self.dial_s, self.flown = 0.0, 0
         self.on_lost: Callable[[], None] | None = None
         self._line.listen(self._readable)
 
@@ -155,6 +157,7 @@ class Wire:
             raise ConnectionLost(self._reason())
         self._max_bytes, self._is_first = max_bytes, True
         self._line.count_from_here()
+        self.flown += 1
         self._flight, self._news = flight, self._loop.create_future()
         return flight
 

@@ -1,10 +1,11 @@
 """What all processes have done lately, put together from what each has written down."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from observe.busiest import Busy, Load, Work
+from observe.lately import Recent, Span
 
 
 @dataclass(slots=True)
@@ -80,4 +81,18 @@ def read_load(told: Mapping[str, Any]) -> Load:  # Any: JSON
             for each in told["tenants"]
         ),
         told["unlisted_s"],
+        _read_span(told.get("lately") or {}),
+    )
+
+
+def _read_span(
+    told: Mapping[str, Any],
+) -> Span:  # Any: JSON
+    # Earlier versions tell none, later ones perhaps more of each.
+    known = [each.name for each in fields(Recent)]
+    return Span(
+        told.get("over_s", 0.0),
+        tuple(
+            Recent(**{name: each[name] for name in known if name in each}) for each in told.get("tenants", ())
+        ),
     )

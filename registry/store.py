@@ -12,6 +12,7 @@ from registry.link import new_engine
 from registry.rows.audit import Audit
 from registry.rows.contexts import Contexts
 from registry.rows.credentials import Credentials
+from registry.rows.figures import Counting
 from registry.rows.leaving import Leaving
 from registry.rows.loads import Loads
 from registry.rows.moving import Moving
@@ -25,7 +26,7 @@ from tiergate.events import Emit
 _CLOSE_S = 2.0
 
 
-class Store(Leaving, Moving, Credentials, Contexts, Replicas, Audit, Whole, Orders, Loads):
+class Store(Leaving, Moving, Credentials, Contexts, Replicas, Audit, Whole, Orders, Loads, Counting):
     """Clusters, places, tenants and their moves, keys of both kinds, the audit, processes and their orders.
 
     Every method may also raise `RegistryUnavailable` (try again later) and

@@ -17,6 +17,7 @@ class Course:
 
     Attributes:
         began: On the monotonic clock.
+        rows, bytes_in, bytes_out: As of `tiergate.events.RequestAnswered`, without what is streamed.
         echoes: Headers of the request that the answer repeats.
         lines: The answer, where it is streamed.
         read: Of a request that accepts staleness.
@@ -30,6 +31,11 @@ class Course:
     queue_s: float = 0.0
     connect_s: float = 0.0
     database_s: float = 0.0
+    encode_s: float = 0.0
+    round_trips: int = 0
+    rows: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
     echoes: list[tuple[bytes, bytes]] = field(default_factory=list)
     lines: Lines | None = None
     read: Read | None = None
@@ -56,6 +62,7 @@ class Course:
 
     def event(self, outcome: str, status: int, error: Exception | None) -> RequestAnswered:
         """That the request has its answer now."""
+        lines = self.lines
         return RequestAnswered(
             request_id=self.request_id,
             tenant=self.caller.tenant if self.caller else None,
@@ -69,6 +76,12 @@ class Course:
             total_s=time.monotonic() - self.began,
             error=error,
             cluster=self.placement.place.cluster if self.placement else None,
+            rows=self.rows if lines is None else lines.row_count,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out if lines is None else self.bytes_out + lines.sent_bytes,
+            stalled_s=0.0 if lines is None else lines.stalled_s,
+            encode_s=self.encode_s,
+            round_trips=self.round_trips,
         )
 
 

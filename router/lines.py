@@ -6,6 +6,7 @@ The first key of a line says what it is: `fields`, `row`, `command`, and at the 
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import orjson
@@ -31,11 +32,16 @@ class Lines:
 
     Attributes:
         has_begun: The status line is out; from here on errors are lines.
+        row_count: Rows that were written so far, sent or held.
+        sent_bytes: Of the body, so far.
+        stalled_s: For how long the transaction was held up by who reads it.
     """
 
     def __init__(self, send: Send, head: Callable[[], Iterable[tuple[bytes, bytes]]], stall_s: float) -> None:
         """*head* gives the headers, when they are sent; each piece must be taken within *stall_s*."""
         self.has_begun = False
+        self.row_count = self.sent_bytes = 0
+        self.stalled_s = 0.0
         self._send_it = send
         self._head = head
         self._stall_s = stall_s
@@ -56,6 +62,7 @@ class Lines:
     def begin(self) -> None:
         """Begin anew."""
         self._held, self._size = [], 0
+        self.row_count = 0
         self._mode = iter(self._modes)
 
     def fields(self, fields: tuple[Field, ...]) -> None:
@@ -66,6 +73,7 @@ class Lines:
 
     def rows(self, rows: list[Row]) -> None:
         """Some of its rows."""
+        self.row_count += len(rows)
         written = shaped(self._of, rows, raw=self._raw, arrays=self._arrays)
         self._hold([b'{"row":%b}' % orjson.dumps(row) for row in written])
 
@@ -76,7 +84,11 @@ class Lines:
     async def flow(self) -> None:
         """Send what is there, if it is worth it."""
         if self._size >= _PIECE_BYTES:
-            await self._send()
+            began = time.monotonic()
+            try:
+                await self._send()
+            finally:
+                self.stalled_s += time.monotonic() - began
 
     # -- how it ends
 
@@ -117,6 +129,7 @@ class Lines:
         for at in range(0, len(text), _PIECE_BYTES):
             piece = text[at : at + _PIECE_BYTES]
             await self._piece({"type": "http.response.body", "body": piece, "more_body": True})
+            self.sent_bytes += len(piece)
 
     async def _piece(self, message: dict[str, object]) -> None:
         try:

@@ -40,6 +40,7 @@ from router.errors import ReaderTooSlow
 from router.identify import Identifier
 from router.lines import Lines
 from router.problems import problem
+from router.refusals import told_of
 from router.relocation import DOUBTS, MOST, Relocation
 from router.replicas import MAX_STALENESS, Replicas
 from router.turns import Turns
@@ -119,6 +120,7 @@ class SqlDoor:
             await self._refuse(exc, headers, course, scope, receive, send)
             return
         if course.lines is None:
+            course.bytes_out = len(body)
             await respond(send, 200, [_JSON, *course.headers(self._cors)], body)
         self._tell(course, "ok", 200)
 
@@ -174,6 +176,7 @@ class SqlDoor:
             attention.await_body(self.limits.body_timeout_s)
             body = await read_body(headers, receive, max_bytes=self.limits.max_request_bytes)
             attention.await_answer()
+            course.bytes_in = len(body)
             request = await _read(body)
             wanted = transaction(request, headers, caller, course)
             modes = [arrays if mode is None else mode for mode in request.array_modes]
@@ -185,12 +188,15 @@ class SqlDoor:
                 return b""
         if not self._turns.take_now(placement.tenant):
             await self._turns.take(placement.tenant)
+        began = time.monotonic()
         if request.batch:
             answered = answer_batch(results, raw=raw, arrays=modes)
         else:
             answered = answer(results[0], raw=raw, arrays=modes[0])
+        course.encode_s = time.monotonic() - began
         if len(answered) > self.limits.max_response_bytes:
             raise ResponseTooLarge(self.limits.max_response_bytes)
+        course.rows = sum([len(result.rows) for result in results])
         return answered
 
     async def _run(
@@ -242,6 +248,7 @@ class SqlDoor:
         finally:
             course.queue_s += lease.queue_s
             course.connect_s += lease.connect_s
+            course.round_trips += lease.round_trips
 
     async def _judge(self, texts: list[str], tier: Tier, deadline: Deadline) -> None:
         """Let statements pass that keep to the tier's lists; what takes long is judged off the event loop.
@@ -259,11 +266,21 @@ class SqlDoor:
         self, error: Exception, headers: Headers, course: Course, scope: Scope, receive: Receive, send: Send
     ) -> None:
         refusal = problem(error, neon=headers.get(b"neon-connection-string") is not None)
-        self._tell(course, refusal.outcome, refusal.honest_status, error)
+        if course.placement is not None:
+            is_free = course.placement.tier in self.limits.full_sql
+            for event in told_of(error, course.placement, is_free=is_free):
+                self._emit(event)
         if course.lines is not None and course.lines.has_begun:
-            if isinstance(error, ReaderTooSlow) or not await course.lines.fail(refusal):
+            is_taken = False
+            try:
+                is_taken = not isinstance(error, ReaderTooSlow) and await course.lines.fail(refusal)
+            finally:
+                self._tell(course, refusal.outcome, refusal.honest_status, error)
+            if not is_taken:
                 await cut_off(scope, receive)
             return
+        course.bytes_out = len(refusal.body)
+        self._tell(course, refusal.outcome, refusal.honest_status, error)
         framed = [*refusal.headers, *course.headers(self._cors)]
         if headers.is_read:
             await respond(send, refusal.status, framed, refusal.body)

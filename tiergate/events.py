@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from tiergate.happenings.moves import MoveEvent
 from tiergate.happenings.orders import OrderEvent
+from tiergate.happenings.refusals import RefusalEvent
+from tiergate.happenings.registry import RegistryCounted
 from tiergate.tenant import TenantId, Tier
 
 
@@ -22,6 +24,11 @@ class RequestAnswered:
         auth_s, queue_s, connect_s, database_s: Where the time went, seconds.
         total_s: From the request's first byte read to its last byte handed over.
         error: What it was refused for; the log may say more of it than the caller was told.
+        rows: How many rows it was answered with; of a stream, those that were on their way.
+        bytes_in, bytes_out: Of its body as it was read, and of the answer's.
+        stalled_s: How much of `database_s` the server was not asked for, since a stream's caller read slowly.
+        encode_s: Of making the answer of its results; 0 where that goes on while they come.
+        round_trips: To a database.
     """
 
     request_id: str
@@ -36,6 +43,12 @@ class RequestAnswered:
     total_s: float
     error: Exception | None = None
     cluster: str | None = None
+    rows: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    stalled_s: float = 0.0
+    encode_s: float = 0.0
+    round_trips: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +280,8 @@ Event = (
     | AuditCut
     | OrderEvent
     | MoveEvent
+    | RefusalEvent
+    | RegistryCounted
     | LoopFailed
 )
 Emit = Callable[[Event], None]

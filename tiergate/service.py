@@ -41,8 +41,9 @@ from router.app import build_app
 from router.replicas import Replicas
 from router.sql import SqlDoor
 from tiergate.background import running
+from tiergate.counting import Counts
 from tiergate.deadline import Deadline
-from tiergate.events import Event
+from tiergate.events import Emit, Event
 from tiergate.guarding import guard_of
 from tiergate.identifying import identifier
 from tiergate.limits import door_limits, forget_after_s, full_sql, pool_limits, rates, retire_after_s
@@ -82,6 +83,7 @@ class Gateway:
     verification: Verification
     metrics: Metrics
     log: Log
+    emit: Emit
     reread: Callable[[], Settings]
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -189,7 +191,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
             hits=lambda: {"placement": directory.cache.hits, "credential": keys.cache.hits},
             inflight=lambda: admission.inflight,
         )
-        folds += [metrics, orders.busiest]
+        folds += [metrics, orders.busiest, orders.lately]
         await store.audit_head()  # remembered from here on, in the log and in the metrics
         operations = Operations(store, provisioner, settings.application.schema)
         operations.retire_after_s = retire_after_s(settings)
@@ -206,7 +208,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         )  # fmt: skip
         gateway = Gateway(
             settings, store, directory, keys, feed, warmth, switchboard, orders, worker, admission,
-            door, operations, verification, metrics, log, reread,
+            door, operations, verification, metrics, log, emit, reread,
         )  # fmt: skip
         await stack.enter_async_context(_background(gateway))
         yield gateway
@@ -225,10 +227,12 @@ async def _background(gateway: Gateway) -> AsyncIterator[None]:
     loops = {
         "registry feed": gateway.feed.run(), "keys in use": gateway.keys.run(),
         "orders": gateway.orders.run(), "warm tenants": gateway.warmth.run(), "moves": gateway.worker.run(),
-        "refresh metrics": refresh(),
+        "refresh metrics": refresh(), "loop delay": gateway.metrics.process.run(),
+        "counts": Counts(gateway.store, emit=gateway.emit).run(),
     }  # fmt: skip
-    async with running(loops):
-        yield
+    with gateway.metrics.process.listening():
+        async with running(loops):
+            yield
 
 
 async def serve(

@@ -1,10 +1,13 @@
 """Whoever looks at a dashboard or a log line finds it explained."""
 
 import re
+import shutil
+import subprocess
 import typing
 from pathlib import Path
 
 import pytest
+from prometheus_client import Metric
 
 from observe.metrics import Metrics
 from tiergate.events import Event
@@ -20,6 +23,28 @@ def names() -> list[str]:
     return [metric.name + counters.get(metric.type, "") for metric in Metrics().registry.collect()]
 
 
+@pytest.mark.parametrize("metric", list(Metrics().registry.collect()), ids=lambda metric: metric.name)
+def test_a_metric_is_named_by_what_it_counts_and_in_which_unit(metric: Metric) -> None:
+    """Source: Prometheus, "Metric and label naming"."""
+    assert re.fullmatch("(?:tiergate|process)(?:_[a-z]+)+", metric.name)
+    assert metric.type in {"counter", "gauge", "histogram"}
+    assert metric.documentation.endswith(".")
+    assert not re.search("_(?:ms|us|minutes|hours|kb|mb|percent|total|count|sum|bucket|info)$", metric.name)
+    assert metric.type != "histogram" or metric.name.endswith("_seconds")
+    labels = {name for sample in metric.samples for name in sample.labels} - {"le"}
+    assert all(re.fullmatch("[a-z_]+", label) for label in labels)
+    assert not labels & {"tenant", "place", "request_id", *metric.name.split("_")[:1]}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_has_nothing_to_say() -> None:
+    said = subprocess.run(
+        ["promtool", "check", "metrics"], input=Metrics().render()[0], capture_output=True, check=False
+    )
+
+    assert (said.returncode, said.stdout, said.stderr) == (0, b"", b"")
+
+
 @pytest.mark.parametrize("name", names())
 def test_every_metric_is_explained(name: str) -> None:
     assert f"| `{name}` |" in (REFERENCE / "metrics.md").read_text(encoding="utf-8")
@@ -27,7 +52,7 @@ def test_every_metric_is_explained(name: str) -> None:
 
 def test_no_metric_is_explained_that_does_not_exist() -> None:
     lines = (REFERENCE / "metrics.md").read_text(encoding="utf-8").splitlines()
-    explained = {line.split("`")[1] for line in lines if line.startswith("| `tiergate_")}
+    explained = {line.split("`")[1] for line in lines if line.startswith(("| `tiergate_", "| `process_"))}
 
     assert explained == set(names())
 

@@ -54,4 +54,17 @@ class MoveFailed:
     is_retried: bool
 
 
-MoveEvent = MoveStepped | MoveCutOver | MoveFailed
+@dataclass(frozen=True, slots=True)
+class MoveCopied:
+    """Rows of a tenant were brought to its new place.
+
+    Attributes:
+        rows: How many since this was last told, by this process.
+    """
+
+    move: str
+    tenant: TenantId
+    rows: int
+
+
+MoveEvent = MoveStepped | MoveCutOver | MoveFailed | MoveCopied
