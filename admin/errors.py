@@ -134,10 +134,21 @@ class NotProven(TiergateError):
 
 
 class NoSuchRoute(TiergateError):
-    """Nothing is at this path, or not for this method."""
+    """Nothing is at this path."""
 
     code = "no-such-route"
     advice = "See docs/reference/admin-api.md for what there is."
 
     def __init__(self, method: str, path: str) -> None:
         super().__init__(f"there is nothing for {method} {path}")
+
+
+class WrongMethod(TiergateError):
+    """Something is at this path, but not for this method."""
+
+    code = "wrong-method"
+    advice = "Use one of the methods that the header `allow` names."
+
+    def __init__(self, method: str, path: str, allowed: Sequence[str]) -> None:
+        super().__init__(f"{path} takes {', '.join(allowed)}, not {method}")
+        self.allowed = tuple(allowed)

@@ -12,7 +12,7 @@ from admin.errors import BodyTooLarge, BodyTooSlow, NotAdmitted
 from admin.problems import refusal
 
 LARGEST_BODY_BYTES = 1024 * 1024
-OPEN_PATHS = frozenset({"/metrics", "/livez", "/readyz"})
+OPEN_PATHS = frozenset({"/metrics", "/livez", "/readyz", "/openapi.json"})
 
 _BODY_S = 10.0
 _LONGEST_ACTOR = 80

@@ -2,6 +2,7 @@
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from admin.answers import JsonAnswer
 from admin.errors import (
@@ -16,6 +17,7 @@ from admin.errors import (
     NotAdmitted,
     NotProven,
     ScopeShared,
+    WrongMethod,
 )
 from config.errors import SettingsInvalid
 from fleet import errors as fleet
@@ -31,6 +33,7 @@ _STATUS: dict[type[TiergateError], int] = {
     AcrossClosed: 404,
     AcrossKeyNeeded: 403,
     NoSuchRoute: 404,
+    WrongMethod: 405,
     NotProven: 404,
     BodyTooSlow: 408,
     BodyTooLarge: 413,
@@ -85,6 +88,11 @@ _OURS = 500
 _RETRY_LATER = 503
 
 
+def status_of(kind: type[TiergateError]) -> int:
+    """The status of errors of that kind."""
+    return _STATUS.get(kind, _OURS)
+
+
 def explained(error: TiergateError) -> dict[str, object]:
     """*error* in JSON."""
     return {
@@ -97,7 +105,7 @@ def explained(error: TiergateError) -> dict[str, object]:
 
 def refusal(error: TiergateError) -> Response:
     """The answer that tells of *error*."""
-    status = _STATUS.get(type(error), _OURS)
+    status = status_of(type(error))
     said = explained(error)
     match error:
         case BodyInvalid():
@@ -111,6 +119,8 @@ def refusal(error: TiergateError) -> Response:
         case _:
             pass
     headers = {}
+    if isinstance(error, WrongMethod):
+        headers["allow"] = ", ".join(error.allowed)
     if isinstance(error, NotAdmitted):
         headers["www-authenticate"] = 'Bearer realm="tiergate admin"'
     if status == _RETRY_LATER:
@@ -127,7 +137,11 @@ async def on_refusal(_request: Request, error: Exception) -> Response:
 
 async def on_no_route(request: Request, _error: Exception) -> Response:
     """Starlette's way in for paths and methods that do not exist."""
-    return refusal(NoSuchRoute(request.method, request.url.path))
+    at_path = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    if not at_path:
+        return refusal(NoSuchRoute(request.method, request.url.path))
+    allowed = sorted({method for route in at_path for method in route.methods})
+    return refusal(WrongMethod(request.method, request.url.path, allowed))
 
 
 async def on_surprise(_request: Request, _error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,8 +13,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     ValidationError,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from admin.errors import BodyInvalid
 from registry.chain import Head, Verified, head
@@ -67,8 +71,25 @@ def to_come(moment: datetime) -> datetime:
     return moment
 
 
-Label = Annotated[str, AfterValidator(_label)]
-Line = Annotated[str, AfterValidator(_one_line)]
+@dataclass(frozen=True, slots=True)
+class Documented:
+    """What the document says of a text, where a validator refuses it in words of its own."""
+
+    pattern: str
+
+    def __get_pydantic_json_schema__(
+        self, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Pydantic's way to a schema."""
+        own = handler(core)
+        bounds = {name: bound for name, bound in own.items() if name in {"minLength", "maxLength"}}
+        return {"type": "string", **bounds, "pattern": self.pattern}
+
+
+LABEL = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+
+Label = Annotated[str, AfterValidator(_label), Documented(LABEL)]
+Line = Annotated[str, AfterValidator(_one_line), Documented("^[^\\u0000-\\u001f\\u007f]*$")]
 
 
 class Shape(BaseModel):
@@ -126,9 +147,9 @@ class Page(Shape):
     """The query of a list."""
 
     limit: Annotated[int, Field(ge=1, le=MOST_ROWS, strict=False)] = 100
-    after: Annotated[str, Field(max_length=2 * _LONGEST_ID)] = ""
+    after: Annotated[Line, Field(max_length=2 * _LONGEST_ID)] = ""
     tier: Annotated[Tier | None, Field(strict=False)] = None
-    cluster: Annotated[str | None, Field(max_length=_LONGEST_ID)] = None
+    cluster: Label | None = None
 
 
 class AuditPage(Shape):
@@ -146,7 +167,11 @@ class AuditPage(Shape):
 class Expected(Shape):
     """The query of `GET /audit/verify`."""
 
-    expect: Annotated[Head | None, BeforeValidator(_head)] = None
+    expect: Annotated[
+        Head | None,
+        BeforeValidator(_head),
+        Documented("^[1-9][0-9]{0,17}:[0-9a-f]{64}$"),
+    ] = None
 
 
 def read_body(shape: type[M], body: bytes) -> M:

@@ -89,6 +89,11 @@ def key_id(text: str) -> str | None:
     return found[1] if found else None
 
 
+def is_key_id(text: str) -> bool:
+    """Whether *text* can be a key's id."""
+    return re.fullmatch(r"[a-z2-7]{12}", text) is not None
+
+
 def _digest(text: str) -> bytes:
     return sha256(text.encode()).digest()
 

@@ -22,6 +22,7 @@ from registry.migrations import migrate
 from registry.store import Store, open_store
 from registry.vault import Vault
 from tests.support.postgres import ThreeClusters, open_database, run_sql, url_of
+from tests.support.promised import as_promised
 from tiergate.tenant import TenantId, Tier
 from verify.run import Tally, Tell, Verification
 from verify.site import Asked
@@ -74,7 +75,10 @@ async def open_client(app: Starlette, *, key: str | None = ADMIN_KEY) -> AsyncIt
     """A client that calls *app* without a network in between."""
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://admin", headers=headers) as client:
+    hooks = {"response": [as_promised(app.state.acts)]}
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://admin", headers=headers, event_hooks=hooks
+    ) as client:
         yield client
 
 
