@@ -9,9 +9,9 @@ from starlette.responses import Response
 from admin.answers import JsonAnswer
 from admin.cluster_shapes import NewAddress, NewCluster, NewPooler, NewReplica, cluster_json
 from admin.context_shapes import OldKey, OneDatabase, context_key_json
-from admin.errors import BodyInvalid
 from admin.gate import actor_of, read_limited
 from admin.operations import ClusterAdded, Operations
+from admin.paths import cluster_of, confirmed, tenant_of
 from admin.shapes import (
     AuditPage,
     Expected,
@@ -25,9 +25,9 @@ from admin.shapes import (
     read_query,
     verified_json,
 )
-from admin.tenant_shapes import Confirmation, NewTenant, OwnOfTenant, tenant_json
+from admin.tenant_shapes import NewTenant, OwnOfTenant, tenant_json
 from registry.credentials import is_key_id
-from registry.errors import BadCluster, UnknownCluster, UnknownCredential, UnknownReplica, UnknownTenant
+from registry.errors import BadCluster, UnknownCredential, UnknownReplica
 from registry.records import Asked, ContextKey
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId, tenant_id
@@ -254,43 +254,6 @@ class Acts:
 
 def _name(key: ContextKey) -> str:
     return f"{key.cluster}/{key.database}"
-
-
-def tenant_of(request: Request) -> TenantId:
-    """The tenant in the path.
-
-    Raises:
-        UnknownTenant: No tenant can have that name.
-    """
-    name = request.path_params["name"]
-    tenant = tenant_id(name)
-    if tenant is None:
-        raise UnknownTenant(name)
-    return tenant
-
-
-def cluster_of(request: Request) -> str:
-    """The cluster in the path.
-
-    Raises:
-        UnknownCluster: No cluster can have that name.
-    """
-    name: str = request.path_params["name"]
-    if tenant_id(name) is None:
-        raise UnknownCluster(name)
-    return name
-
-
-def confirmed(request: Request) -> str:
-    """The name in the path, which the query repeats: for what has no way back.
-
-    Raises:
-        BodyInvalid: It does not, or says another.
-    """
-    name: str = request.path_params["name"]
-    if read_query(Confirmation, request.query_params).confirm != name:
-        raise BodyInvalid([f"confirm: should be {name!r}, the name of what is to go"])
-    return name
 
 
 def _page(

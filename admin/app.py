@@ -15,11 +15,13 @@ from starlette.routing import Route
 
 from admin.across_door import PATH, AcrossDoor
 from admin.acts import Acts
+from admin.admin_keys import AdminKeyRoutes
 from admin.advising import AdviceRoutes
 from admin.answers import JsonAnswer
 from admin.busiest import BusiestRoutes
-from admin.contract import Act, Entry
-from admin.gate import Key, KeyGate
+from admin.contract import Act, Entry, guarded
+from admin.errors import RoleMissing
+from admin.gate import Check, Key, KeyGate, actor_of
 from admin.moving import MoveRoutes
 from admin.openapi import document
 from admin.operations import Operations
@@ -29,17 +31,34 @@ from admin.state import Gateway, State
 from admin.table import Doors, table
 from admin.told_state import DocumentTold
 from admin.verifying import Verifying
+from registry.admin_keys import AdminKey
+from tiergate.deadline import Deadline
 from tiergate.errors import TiergateError
+from tiergate.tenant import tenant_id
 
 __all__ = ["Gateway", "build_admin"]
 
 _SHORTEST_KEY = 16
 
 
+async def nobody_else(_text: str, _deadline: Deadline) -> AdminKey | None:
+    """No key is valid but that of the settings."""
+    return None
+
+
 def build_admin(
-    operations: Operations, gateway: Gateway, *, key: str, cross_tenant_key: str | None = None
+    operations: Operations,
+    gateway: Gateway,
+    *,
+    key: str,
+    cross_tenant_key: str | None = None,
+    check: Check = nobody_else,
 ) -> Starlette:
     """The application on the admin port; without a *cross_tenant_key* nobody asks across tenants.
+
+    Args:
+        key: Of an owner, whatever the registry says.
+        check: Of other admin keys.
 
     Raises:
         ValueError: The key is so short that it could be guessed.
@@ -59,13 +78,19 @@ def build_admin(
                 AdviceRoutes(operations),
                 BusiestRoutes(operations),
                 Verifying(gateway.verify),
-                AcrossDoor(lambda: operations.across, apart, shown),
+                AcrossDoor(lambda: operations.across, apart),
+                AdminKeyRoutes(lambda: operations),
             )
         )
     )
+
+    async def note(request: Request, act: Act, error: RoleMissing) -> None:
+        name = request.path_params.get("name", "") if act.path.startswith("/tenants/") else ""
+        await operations.note_refused(actor_of(request), act.name, error, tenant_id(name))
+
     admin = Starlette(
-        routes=[Route(act.path, act.does, methods=[act.method]) for act in acts],
-        middleware=[Middleware(KeyGate, key=shown, apart=PATH)],
+        routes=[Route(act.path, guarded(act, note), methods=[act.method]) for act in acts],
+        middleware=[Middleware(KeyGate, key=shown, check=check, apart=PATH)],
         exception_handlers={TiergateError: on_refusal, HTTPException: on_no_route, Exception: on_surprise},
     )
     admin.router.redirect_slashes = False  # what is not in the document is not there

@@ -13,26 +13,16 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from admin.errors import BodyInvalid, BodyTooLarge, BodyTooSlow, NoSuchRoute, NotAdmitted
+from admin.errors import BodyInvalid, BodyTooLarge, BodyTooSlow, NoSuchRoute, NotAdmitted, RoleMissing
+from admin.gate import bearer_of
 from admin.shapes import Shape
+from registry.admin_keys import Role
+from registry.errors import RegistryUnavailable
 from tiergate.errors import TiergateError
 
 Does: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 LINES = "application/x-ndjson"
-
-
-class Role(StrEnum):
-    """What the holder of an admin key may do; each may do what those before it may."""
-
-    VIEWER = "viewer"
-    OPERATOR = "operator"
-    OWNER = "owner"
-
-    def covers(self, needed: "Role") -> bool:
-        """Whether who has this role may do what *needed* may."""
-        order = tuple(Role)
-        return order.index(self) >= order.index(needed)
 
 
 class Entry(StrEnum):
@@ -89,7 +79,9 @@ class Act:
         """Every error that may come."""
         found = set(self.refuses)
         if self.needs is not Entry.OPEN:
-            found.add(NotAdmitted)
+            found |= {NotAdmitted, RegistryUnavailable}  # a key that is not in memory is looked up
+        if isinstance(self.needs, Role) and self.needs is not Role.VIEWER:
+            found.add(RoleMissing)
         if self.takes is not None:
             found |= {BodyInvalid, BodyTooLarge, BodyTooSlow}
         if self.asks is not None:
@@ -97,3 +89,26 @@ class Act:
         if "{" in self.path:
             found.add(NoSuchRoute)
         return frozenset(found)
+
+
+Note: TypeAlias = Callable[[Request, Act, RoleMissing], Awaitable[None]]
+"""Writes down that a bearer was refused."""
+
+
+def guarded(act: Act, note: Note) -> Does:
+    """What *act* does, for those who may: the only way from a route to its work."""
+    if isinstance(act.needs, Entry):
+        return act.does
+    needed = act.needs
+
+    async def does(request: Request) -> Response:
+        bearer = bearer_of(request)
+        if bearer is None:
+            raise NotAdmitted
+        if not bearer.role.covers(needed):
+            error = RoleMissing(bearer.name or "admin", bearer.role, needed)
+            await note(request, act, error)
+            raise error
+        return await act.does(request)
+
+    return does

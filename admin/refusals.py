@@ -4,6 +4,7 @@ from admin.errors import (
     AcrossClosed,
     AcrossKeyNeeded,
     AcrossNotAdmitted,
+    AdminKeyTaken,
     KeyInUse,
     NotProven,
     ScopeShared,
@@ -74,9 +75,9 @@ STATEMENT: Group = (StatementRefused, StatementCostly, StatementTooLong)
 
 __all__ = [
     "CLUSTER", "MAKING", "NOWHERE", "REGISTRY", "STATEMENT", "AcrossClosed", "AcrossKeyNeeded",
-    "AcrossNotAdmitted", "BadCluster", "ClusterExists", "ClusterInUse", "ClusterTaken", "ContextKeyConflict",
-    "FenceConflict", "KeyInUse", "MoveOpen", "MoveRefused", "NotProven", "PoolerUnfit", "ReplicaUnfit",
-    "SamePlace", "ScopeShared", "SettingsInvalid", "TenantExists", "TenantServed", "UnknownCluster",
-    "UnknownCredential", "UnknownDatabase", "UnknownMove", "UnknownPlace", "UnknownReplica", "UnknownTenant",
-    "VerifyRunning", "WrongServer", "WrongState",
+    "AcrossNotAdmitted", "AdminKeyTaken", "BadCluster", "ClusterExists", "ClusterInUse", "ClusterTaken",
+    "ContextKeyConflict", "FenceConflict", "KeyInUse", "MoveOpen", "MoveRefused", "NotProven",
+    "PoolerUnfit", "ReplicaUnfit", "SamePlace", "ScopeShared", "SettingsInvalid", "TenantExists",
+    "TenantServed", "UnknownCluster", "UnknownCredential", "UnknownDatabase", "UnknownMove", "UnknownPlace",
+    "UnknownReplica", "UnknownTenant", "VerifyRunning", "WrongServer", "WrongState",
 ]  # fmt: skip

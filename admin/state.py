@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from admin.acts import tenant_of
 from admin.answers import JsonAnswer
 from admin.gate import actor_of, read_limited
 from admin.leaving import unless_gone
 from admin.operations import Operations
+from admin.paths import tenant_of
 from admin.shapes import Nothing, Statement, read_body
 from admin.verifying import Verifier
 from registry.errors import RegistryFailed, RegistryUnavailable

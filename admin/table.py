@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from admin import refusals as r
-from admin import told, told_state
+from admin import told, told_audit, told_state
 from admin.across_door import PATH, AcrossDoor
 from admin.acts import Acts
+from admin.admin_keys import AdminKeyRoutes, NewAdminKey
 from admin.advising import AdviceRoutes, Wanted
 from admin.busiest import BusiestRoutes
 from admin.busiest import Page as BusiestPage
-from admin.contract import LINES, Act, Entry, Role
+from admin.contract import LINES, Act, Entry
 from admin.moving import MoveRoutes
 from admin.ordering import NewOrder, OrderRoutes
 from admin.shapes import AcrossAll, AuditPage, Expected, Nothing, Verify
@@ -18,6 +19,7 @@ from admin.state import State
 from admin.table_clusters import clusters
 from admin.table_tenants import tenants
 from admin.verifying import Verifying
+from registry.admin_keys import Role
 
 VIEWER, OPERATOR, OWNER = Role
 
@@ -36,6 +38,7 @@ class Doors:
     busiest: BusiestRoutes
     verifying: Verifying
     across: AcrossDoor
+    admin_keys: AdminKeyRoutes
 
 
 def table(doors: Doors) -> tuple[Act, ...]:
@@ -43,6 +46,7 @@ def table(doors: Doors) -> tuple[Act, ...]:
     return (
         *_gateway(doors),
         *_audit(doors.acts),
+        *_admin_keys(doors.admin_keys),
         *clusters(doors.acts),
         *tenants(doors.acts, doors.state, doors.moves),
     )
@@ -111,12 +115,28 @@ def _gateway(doors: Doors) -> Iterator[Act]:
     )  # fmt: skip
 
 
+def _admin_keys(keys: AdminKeyRoutes) -> Iterator[Act]:
+    yield Act(
+        "GET", "/admin-keys", VIEWER, keys.list_keys, "Keys of operators.", told_audit.AdminKeysTold,
+        refuses=r.REGISTRY, commands=("admin key list",),
+    )  # fmt: skip
+    yield Act(
+        "POST", "/admin-keys", OWNER, keys.create, "Make a key for an operator; it is told this once.",
+        told_audit.AdminKeyMadeTold, 201, takes=NewAdminKey, refuses=(*r.REGISTRY, r.AdminKeyTaken),
+        example={"name": "ann", "role": "operator"}, commands=("admin key create",),
+    )  # fmt: skip
+    yield Act(
+        "DELETE", "/admin-keys/{id}", OWNER, keys.revoke, "End an operator's key at once.",
+        told_audit.AdminKeyTold, refuses=(*r.REGISTRY, r.UnknownCredential), commands=("admin key revoke",),
+    )  # fmt: skip
+
+
 def _audit(acts: Acts) -> Iterator[Act]:
     yield Act(
-        "GET", "/audit", VIEWER, acts.audit, "Who did what.", told_state.AuditTold,
+        "GET", "/audit", VIEWER, acts.audit, "Who did what.", told_audit.AuditTold,
         asks=AuditPage, refuses=r.REGISTRY, commands=("audit",),
     )  # fmt: skip
     yield Act(
         "GET", "/audit/verify", VIEWER, acts.verify_audit, "Whether the audit is as it was written.",
-        told_state.AuditVerifiedTold, asks=Expected, refuses=r.REGISTRY, commands=("audit",),
+        told_audit.AuditVerifiedTold, asks=Expected, refuses=r.REGISTRY, commands=("audit",),
     )  # fmt: skip

@@ -7,9 +7,10 @@ from admin import told
 from admin.acts import Acts
 from admin.cluster_shapes import NewAddress, NewCluster, NewPooler, NewReplica
 from admin.context_shapes import OldKey, OneDatabase
-from admin.contract import Act, Role
+from admin.contract import Act
 from admin.shapes import Page
 from admin.tenant_shapes import Confirmation
+from registry.admin_keys import Role
 
 VIEWER, OWNER = Role.VIEWER, Role.OWNER
 

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from admin import refusals as r
 from admin import told, told_moves, told_state
 from admin.acts import Acts
-from admin.contract import Act, Role
+from admin.contract import Act
 from admin.moving import MoveRoutes, MovesPage, NewMove
 from admin.shapes import NewKey, Nothing, Page, Statement
 from admin.state import State
 from admin.tenant_shapes import Confirmation, NewTenant, OwnOfTenant
+from registry.admin_keys import Role
 
 VIEWER, OPERATOR, OWNER = Role
 

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Any, Literal
 
 from admin.told import OrderTold, Told
-from registry.chain import Damage
 from tiergate.tenant import Tier
 
 
@@ -117,42 +116,6 @@ class ReloadTold(Told):
 
     applied: list[str]
     needs_restart: list[str]
-
-
-class AuditEntryTold(Told):
-    """One act of an operator."""
-
-    id: int
-    at: datetime
-    actor: str
-    act: str
-    subject: str
-    outcome: str
-    detail: dict[str, Any]  # what belongs to the act
-    head: str
-
-
-class AuditTold(Told):
-    """A page of the audit."""
-
-    entries: list[AuditEntryTold]
-    next: str | None
-
-
-class BrokenTold(Told):
-    """The first entry that is not as it was written."""
-
-    id: int
-    damage: Damage
-    message: str
-
-
-class AuditVerifiedTold(Told):
-    """How far the audit is as it was written."""
-
-    entries: int
-    head: str
-    broken: BrokenTold | None
 
 
 class TableRowsTold(Told):

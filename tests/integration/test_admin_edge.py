@@ -44,7 +44,8 @@ async def test_metrics_and_health_need_no_key(world: World, side: Side) -> None:
         unready = await client.get("/readyz")
 
     assert (live.status_code, ready.status_code, unready.status_code) == (200, 200, 503)
-    assert unready.json() == {"clusters": {"standard-1": "up"}}
+    assert unready.json() == side.report()
+    assert unready.json()["ready"] is False
     assert metrics.headers["content-type"].startswith("text/plain")
     assert "tiergate_requests_total" in metrics.text
 

@@ -13,6 +13,7 @@ from admin.app import Gateway, build_admin
 from admin.contract import Act, Entry
 from admin.openapi import document
 from admin.problems import refusal, status_of
+from registry.admin_keys import Role
 from tests.unit.test_cli_documented import NAMES
 
 if TYPE_CHECKING:
@@ -65,6 +66,17 @@ def test_nothing_is_explained_that_is_not_there() -> None:
 
 
 @each_act
+def test_the_reference_says_which_role_a_route_needs(act: Act) -> None:
+    needs = (
+        act.needs
+        if isinstance(act.needs, Role)
+        else {"open": "no key", "apart": "a key of its own"}[act.needs]
+    )
+
+    assert f"| `{act.name}` | {needs} |" in REFERENCE
+
+
+@each_act
 def test_every_route_is_in_the_document_with_every_code_that_may_come(act: Act) -> None:
     said = DOCUMENT["paths"][act.path][act.method.lower()]
 
@@ -110,6 +122,8 @@ def test_each_error_of_the_admin_port_has_a_status_of_its_own_kind() -> None:
         (errors.NotAdmitted(), 401),
         (errors.AcrossNotAdmitted(), 401),
         (errors.AcrossKeyNeeded(), 403),
+        (errors.RoleMissing("ann", "viewer", "owner"), 403),
+        (errors.AdminKeyTaken("ann"), 409),
         (errors.AcrossClosed(), 404),
         (errors.NoSuchRoute("GET", "/x"), 404),
         (errors.WrongMethod("GET", "/x", ["POST"]), 405),
