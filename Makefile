@@ -128,6 +128,11 @@ watch-check: ## Check rules and alerts, and run their cases (needs promtool, whi
 
 check: lint types contracts compose-check watch-check ## All checks that run no tests
 
+api-check: ## Schemathesis against a running gateway (ST=path/to/st, TIERGATE_ADMIN_URL, TIERGATE_ADMIN_KEY; a demo's, since it acts)
+	@$(ST) --config-file tests/schemathesis.toml run "$$TIERGATE_ADMIN_URL/openapi.json" \
+		--header "Authorization: Bearer $$TIERGATE_ADMIN_KEY" --continue-on-failure $(ARGS)
+ST ?= st
+
 lock: ## Resolve the dependencies anew (needs uv: make lock UV=path/to/uv)
 	$(UV) lock
 	$(UV) export -q --all-extras --no-header --no-emit-index-url --no-emit-project -o requirements.lock
