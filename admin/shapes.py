@@ -59,16 +59,29 @@ def _head(text: object) -> Head:
     return found
 
 
+def in_calendar(moment: datetime) -> datetime:
+    """*moment* in UTC.
+
+    Raises:
+        ValueError: It is before the year 1 or after 9999 there.
+    """
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        msg = "lies outside the years 1 to 9999 in UTC"
+        raise ValueError(msg) from None
+
+
 def to_come(moment: datetime) -> datetime:
     """*moment*, which must not be over.
 
     Raises:
-        ValueError: It is.
+        ValueError: It is, or is too far off.
     """
     if moment <= datetime.now(UTC):
         msg = "lies in the past"
         raise ValueError(msg)
-    return moment
+    return in_calendar(moment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +174,7 @@ class AuditPage(Shape):
     tenant: Label | None = None
     actor: Annotated[Line, Field(max_length=80)] | None = None
     act: Annotated[Line, Field(max_length=80)] | None = None
-    since: Annotated[AwareDatetime | None, Field(strict=False)] = None
+    since: Annotated[Annotated[AwareDatetime, AfterValidator(in_calendar)] | None, Field(strict=False)] = None
 
 
 class Expected(Shape):

@@ -66,6 +66,16 @@ async def test_every_mistake_of_a_body_is_listed_and_no_value_repeated(api: http
     assert "s3cret-word" not in response.text
 
 
+async def test_a_moment_that_utc_cannot_tell_is_refused(api: httpx.AsyncClient) -> None:
+    late = {"name": "late", "role": "viewer", "expires_at": "9999-12-31T23:59:59-14:00"}
+    made = await api.post("/admin-keys", json=late)
+    looked = await api.get("/audit", params={"since": "0001-01-01T00:00:00+14:00"})
+
+    said = "lies outside the years 1 to 9999 in UTC"
+    assert (made.status_code, error(made)["mistakes"]) == (422, [f"expires_at: {said}"])
+    assert (looked.status_code, error(looked)["mistakes"]) == (422, [f"since: {said}"])
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"name": "\\ud800"}'])
 async def test_what_is_not_the_right_json_is_refused(api: httpx.AsyncClient, body: bytes) -> None:
     response = await api.post("/tenants", content=body)
