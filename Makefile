@@ -10,7 +10,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals bench-pgbouncer bench-overload bench-scrape bench-observe bench-moves bench-moves-rollback bench-moves-crashes bench-moves-cost clients clients-everywhere compose-check watch-check check lock clean
+.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals bench-pgbouncer bench-overload bench-scrape bench-observe bench-moves bench-moves-rollback bench-moves-crashes bench-moves-cost clients clients-everywhere compose-check watch-check check api-check lock clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -130,6 +130,11 @@ watch-check: ## Check rules and alerts, and run their cases (needs promtool, whi
 		cd deploy/prometheus && promtool check config prometheus.yml && promtool test rules tests/*.yml
 
 check: lint types contracts compose-check watch-check ## All checks that run no tests
+
+api-check: ## Schemathesis against a running gateway (ST=path/to/st, TIERGATE_ADMIN_URL, TIERGATE_ADMIN_KEY; a demo's, since it acts)
+	@$(ST) --config-file tests/schemathesis.toml run "$$TIERGATE_ADMIN_URL/openapi.json" \
+		--header "Authorization: Bearer $$TIERGATE_ADMIN_KEY" --continue-on-failure $(ARGS)
+ST ?= st
 
 lock: ## Resolve the dependencies anew (needs uv: make lock UV=path/to/uv)
 	$(UV) lock

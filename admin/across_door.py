@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from admin.across import Across, Asked, Begun
 from admin.errors import AcrossClosed, AcrossKeyNeeded, AcrossNotAdmitted
-from admin.gate import Key, actor_of, read_limited
+from admin.gate import Key, actor_of, bearer_of, read_limited
 from admin.leaving import unless_gone
 from admin.shapes import AcrossAll, read_body
 from tiergate.errors import TiergateError
@@ -25,19 +25,18 @@ class AcrossDoor:
 
     Args:
         across: Asked for at each request.
-        key: Of this door alone; None when there is no door.
-        admin_key: Does not open it, but its holder is told so.
+        key: Of this door alone; None when there is no door. An admin key does not open it, but its holder is
+            told so.
     """
 
-    def __init__(self, across: Callable[[], Across], key: Key | None, admin_key: Key) -> None:
+    def __init__(self, across: Callable[[], Across], key: Key | None) -> None:
         self._across = across
         self._key = key
-        self._admin_key = admin_key
 
     async def read_across(self, request: Request) -> Response:
         """`POST /read-across-all-tenants`."""
         if self._key is None or not self._key.is_shown(request.headers):
-            if not self._admin_key.is_shown(request.headers):
+            if bearer_of(request) is None:
                 raise AcrossNotAdmitted
             refused: TiergateError = AcrossClosed() if self._key is None else AcrossKeyNeeded()
             await self._across().refuse(refused, actor=actor_of(request))

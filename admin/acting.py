@@ -29,6 +29,12 @@ class Acting:
         """Write an act into the audit that changes nothing in the registry."""
         await self._store.record(Entry(actor, act, subject))
 
+    async def note_refused(self, actor: str, act: str, error: TiergateError, tenant: str | None) -> None:
+        """Write down what was refused before it began; not while the registry cannot take it."""
+        detail = {} if tenant is None else {"tenant": tenant}
+        with suppress(RegistryUnavailable, RegistryFailed):
+            await self._store.record(Entry(actor, "role.refused", act, error.code, detail))
+
     async def audit(self, asked: Asked, *, limit: int) -> list[AuditEntry]:
         """The latest acts that are meant, newest first; after *asked.newer* the next ones, oldest first."""
         return await self._store.audit_entries(limit, asked)

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from admin.answers import JsonAnswer
 from admin.cluster_shapes import NewAddress, NewCluster, NewPooler, NewReplica, cluster_json
 from admin.context_shapes import OldKey, OneDatabase, context_key_json
-from admin.errors import BodyInvalid
 from admin.gate import actor_of, read_limited
 from admin.operations import ClusterAdded, Operations
+from admin.paths import cluster_of, confirmed, tenant_of
 from admin.shapes import (
     AuditPage,
     Expected,
@@ -25,8 +25,9 @@ from admin.shapes import (
     read_query,
     verified_json,
 )
-from admin.tenant_shapes import Confirmation, NewTenant, OwnOfTenant, tenant_json
-from registry.errors import BadCluster, UnknownTenant
+from admin.tenant_shapes import NewTenant, OwnOfTenant, tenant_json
+from registry.credentials import is_key_id
+from registry.errors import BadCluster, UnknownCredential, UnknownReplica
 from registry.records import Asked, ContextKey
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId, tenant_id
@@ -67,7 +68,7 @@ class Acts:
 
     async def show_cluster(self, request: Request) -> Response:
         """`GET /clusters/{name}`."""
-        return JsonAnswer(cluster_json(await self._operations.cluster(request.path_params["name"])))
+        return JsonAnswer(cluster_json(await self._operations.cluster(cluster_of(request))))
 
     async def remove_cluster(self, request: Request) -> Response:
         """`DELETE /clusters/{name}`."""
@@ -79,7 +80,7 @@ class Acts:
         """`PUT /clusters/{name}/address`."""
         asked = read_body(NewAddress, await read_limited(request))
         moved = await self._operations.set_address(
-            request.path_params["name"],
+            cluster_of(request),
             asked.dsn,
             actor=actor_of(request),
             deadline=Deadline.after(WORK_S),
@@ -97,7 +98,7 @@ class Acts:
 
     async def _send_through(self, request: Request, address: str | None, *, prepares: bool) -> Response:
         done = await self._operations.set_pgbouncer(
-            request.path_params["name"],
+            cluster_of(request),
             address,
             prepares=prepares,
             actor=actor_of(request),
@@ -108,7 +109,7 @@ class Acts:
     async def add_replica(self, request: Request) -> Response:
         """`PUT /clusters/{name}/replicas/{replica}`."""
         asked = read_body(NewReplica, await read_limited(request))
-        cluster, replica = request.path_params["name"], request.path_params["replica"]
+        cluster, replica = cluster_of(request), request.path_params["replica"]
         if tenant_id(replica) is None:
             raise BadCluster(f"{replica!r} cannot name a replica")
         done = await self._operations.add_replica(
@@ -118,7 +119,9 @@ class Acts:
 
     async def remove_replica(self, request: Request) -> Response:
         """`DELETE /clusters/{name}/replicas/{replica}`."""
-        cluster, replica = request.path_params["name"], request.path_params["replica"]
+        cluster, replica = cluster_of(request), request.path_params["replica"]
+        if tenant_id(replica) is None:
+            raise UnknownReplica(cluster, replica)
         done = await self._operations.remove_replica(cluster, replica, actor=actor_of(request))
         return JsonAnswer(cluster_json(done))
 
@@ -231,6 +234,8 @@ class Acts:
     async def revoke_key(self, request: Request) -> Response:
         """`DELETE /keys/{id}`."""
         key_id = request.path_params["id"]
+        if not is_key_id(key_id):
+            raise UnknownCredential(key_id)
         await self._operations.revoke_key(key_id, actor=actor_of(request))
         return JsonAnswer({"id": key_id, "state": "revoked"})
 
@@ -249,31 +254,6 @@ class Acts:
 
 def _name(key: ContextKey) -> str:
     return f"{key.cluster}/{key.database}"
-
-
-def tenant_of(request: Request) -> TenantId:
-    """The tenant in the path.
-
-    Raises:
-        UnknownTenant: No tenant can have that name.
-    """
-    name = request.path_params["name"]
-    tenant = tenant_id(name)
-    if tenant is None:
-        raise UnknownTenant(name)
-    return tenant
-
-
-def confirmed(request: Request) -> str:
-    """The name in the path, which the query repeats: for what has no way back.
-
-    Raises:
-        BodyInvalid: It does not, or says another.
-    """
-    name: str = request.path_params["name"]
-    if read_query(Confirmation, request.query_params).confirm != name:
-        raise BodyInvalid([f"confirm: should be {name!r}, the name of what is to go"])
-    return name
 
 
 def _page(

@@ -6,15 +6,16 @@ from tiergate.errors import TiergateError
 
 
 class NotAdmitted(TiergateError):
-    """The request does not carry the admin key."""
+    """The request does not carry a valid admin key."""
 
     code = "not-admitted"
     advice = (
-        "Send `Authorization: Bearer KEY` with the value of admin.key (for the command: TIERGATE_ADMIN_KEY)."
+        "Send `Authorization: Bearer KEY` with a key of `tiergate admin key create`, or the value of "
+        "admin.key (for the command: TIERGATE_ADMIN_KEY)."
     )
 
     def __init__(self) -> None:
-        super().__init__("the admin key is missing or wrong")
+        super().__init__("the admin key is missing or not valid")
 
 
 class AcrossNotAdmitted(NotAdmitted):
@@ -53,6 +54,28 @@ class AcrossKeyNeeded(TiergateError):
 
     def __init__(self) -> None:
         super().__init__("asking across tenants takes a key of its own; the admin key is not it")
+
+
+class RoleMissing(TiergateError):
+    """The key is valid, and its role does not cover what is asked."""
+
+    code = "role-missing"
+    advice = "Ask somebody who may, or an owner for a key of that role: `tiergate admin key create`."
+
+    def __init__(self, name: str, role: str, needed: str) -> None:
+        super().__init__(f"the key {name!r} is a {role}'s; this takes {needed} or more")
+        self.needed = needed
+
+
+class AdminKeyTaken(TiergateError):
+    """Another admin key has that name."""
+
+    code = "admin-key-taken"
+    advice = "Take another name, or revoke that key first: `tiergate admin key revoke`."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is an admin key {name!r} already")
+        self.name = name
 
 
 class BodyTooLarge(TiergateError):
@@ -134,10 +157,21 @@ class NotProven(TiergateError):
 
 
 class NoSuchRoute(TiergateError):
-    """Nothing is at this path, or not for this method."""
+    """Nothing is at this path."""
 
     code = "no-such-route"
     advice = "See docs/reference/admin-api.md for what there is."
 
     def __init__(self, method: str, path: str) -> None:
         super().__init__(f"there is nothing for {method} {path}")
+
+
+class WrongMethod(TiergateError):
+    """Something is at this path, but not for this method."""
+
+    code = "wrong-method"
+    advice = "Use one of the methods that the header `allow` names."
+
+    def __init__(self, method: str, path: str, allowed: Sequence[str]) -> None:
+        super().__init__(f"{path} takes {', '.join(allowed)}, not {method}")
+        self.allowed = tuple(allowed)

@@ -1,5 +1,6 @@
 """The routes of the admin API for moves."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated
@@ -8,18 +9,21 @@ from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from admin.acts import WORK_S, tenant_of
+from admin.acts import WORK_S
 from admin.answers import JsonAnswer
 from admin.errors import NotProven
 from admin.gate import actor_of, read_limited
 from admin.moves import Moving
+from admin.paths import tenant_of
 from admin.shapes import MOST_ROWS, Json, Label, Nothing, Shape, read_body, read_query, to_come
 from moves.finding import Finding
 from moves.preflight import Preflight
+from registry.errors import UnknownMove
 from registry.moves import Move, MoveId, MoveState, MoveStep, Spot, Timing, Wanted
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId, Tier
 
+_NUMBER = re.compile(r"[a-z0-9-]{1,64}")
 _LONGEST_SOAK_S = 30 * 86_400.0
 _CREATED = 201
 
@@ -110,7 +114,10 @@ class MoveRoutes:
 
 
 def _number(request: Request) -> MoveId:
-    return MoveId(request.path_params["id"])
+    number = request.path_params["id"]
+    if _NUMBER.fullmatch(number) is None:
+        raise UnknownMove(number)
+    return MoveId(number)
 
 
 def move_json(move: Move) -> Json:

@@ -8,6 +8,7 @@ into the audit too.
 from dataclasses import dataclass, replace
 
 from admin.across import Across
+from admin.admin_keys import AdminKeyActs
 from admin.advising import Advising
 from admin.contexts import Contexts
 from admin.deleting import Deleting
@@ -69,7 +70,7 @@ class Suspended:
     is_drained: bool
 
 
-class Operations(Deleting, Owning, Contexts, Replicas, Advising):
+class Operations(Deleting, Owning, Contexts, Replicas, Advising, AdminKeyActs):
     """Acts of operators.
 
     Every method may raise `RegistryUnavailable` and `RegistryFailed`; those that reach a cluster

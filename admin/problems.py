@@ -2,12 +2,14 @@
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from admin.answers import JsonAnswer
 from admin.errors import (
     AcrossClosed,
     AcrossKeyNeeded,
     AcrossNotAdmitted,
+    AdminKeyTaken,
     BodyInvalid,
     BodyTooLarge,
     BodyTooSlow,
@@ -15,7 +17,9 @@ from admin.errors import (
     NoSuchRoute,
     NotAdmitted,
     NotProven,
+    RoleMissing,
     ScopeShared,
+    WrongMethod,
 )
 from config.errors import SettingsInvalid
 from fleet import errors as fleet
@@ -29,8 +33,11 @@ _STATUS: dict[type[TiergateError], int] = {
     NotAdmitted: 401,
     AcrossNotAdmitted: 401,
     AcrossClosed: 404,
+    RoleMissing: 403,
+    AdminKeyTaken: 409,
     AcrossKeyNeeded: 403,
     NoSuchRoute: 404,
+    WrongMethod: 405,
     NotProven: 404,
     BodyTooSlow: 408,
     BodyTooLarge: 413,
@@ -85,6 +92,11 @@ _OURS = 500
 _RETRY_LATER = 503
 
 
+def status_of(kind: type[TiergateError]) -> int:
+    """The status of errors of that kind."""
+    return _STATUS.get(kind, _OURS)
+
+
 def explained(error: TiergateError) -> dict[str, object]:
     """*error* in JSON."""
     return {
@@ -97,7 +109,7 @@ def explained(error: TiergateError) -> dict[str, object]:
 
 def refusal(error: TiergateError) -> Response:
     """The answer that tells of *error*."""
-    status = _STATUS.get(type(error), _OURS)
+    status = status_of(type(error))
     said = explained(error)
     match error:
         case BodyInvalid():
@@ -111,6 +123,8 @@ def refusal(error: TiergateError) -> Response:
         case _:
             pass
     headers = {}
+    if isinstance(error, WrongMethod):
+        headers["allow"] = ", ".join(error.allowed)
     if isinstance(error, NotAdmitted):
         headers["www-authenticate"] = 'Bearer realm="tiergate admin"'
     if status == _RETRY_LATER:
@@ -127,7 +141,11 @@ async def on_refusal(_request: Request, error: Exception) -> Response:
 
 async def on_no_route(request: Request, _error: Exception) -> Response:
     """Starlette's way in for paths and methods that do not exist."""
-    return refusal(NoSuchRoute(request.method, request.url.path))
+    at_path = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    if not at_path:
+        return refusal(NoSuchRoute(request.method, request.url.path))
+    allowed = sorted({method for route in at_path for method in route.methods})
+    return refusal(WrongMethod(request.method, request.url.path, allowed))
 
 
 async def on_surprise(_request: Request, _error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,8 +13,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     ValidationError,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from admin.errors import BodyInvalid
 from registry.chain import Head, Verified, head
@@ -55,20 +59,50 @@ def _head(text: object) -> Head:
     return found
 
 
+def in_calendar(moment: datetime) -> datetime:
+    """*moment* in UTC.
+
+    Raises:
+        ValueError: It is before the year 1 or after 9999 there.
+    """
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        msg = "lies outside the years 1 to 9999 in UTC"
+        raise ValueError(msg) from None
+
+
 def to_come(moment: datetime) -> datetime:
     """*moment*, which must not be over.
 
     Raises:
-        ValueError: It is.
+        ValueError: It is, or is too far off.
     """
     if moment <= datetime.now(UTC):
         msg = "lies in the past"
         raise ValueError(msg)
-    return moment
+    return in_calendar(moment)
 
 
-Label = Annotated[str, AfterValidator(_label)]
-Line = Annotated[str, AfterValidator(_one_line)]
+@dataclass(frozen=True, slots=True)
+class Documented:
+    """What the document says of a text, where a validator refuses it in words of its own."""
+
+    pattern: str
+
+    def __get_pydantic_json_schema__(
+        self, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Pydantic's way to a schema."""
+        own = handler(core)
+        bounds = {name: bound for name, bound in own.items() if name in {"minLength", "maxLength"}}
+        return {"type": "string", **bounds, "pattern": self.pattern}
+
+
+LABEL = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+
+Label = Annotated[str, AfterValidator(_label), Documented(LABEL)]
+Line = Annotated[str, AfterValidator(_one_line), Documented("^[^\\u0000-\\u001f\\u007f]*$")]
 
 
 class Shape(BaseModel):
@@ -126,9 +160,9 @@ class Page(Shape):
     """The query of a list."""
 
     limit: Annotated[int, Field(ge=1, le=MOST_ROWS, strict=False)] = 100
-    after: Annotated[str, Field(max_length=2 * _LONGEST_ID)] = ""
+    after: Annotated[Line, Field(max_length=2 * _LONGEST_ID)] = ""
     tier: Annotated[Tier | None, Field(strict=False)] = None
-    cluster: Annotated[str | None, Field(max_length=_LONGEST_ID)] = None
+    cluster: Label | None = None
 
 
 class AuditPage(Shape):
@@ -140,13 +174,17 @@ class AuditPage(Shape):
     tenant: Label | None = None
     actor: Annotated[Line, Field(max_length=80)] | None = None
     act: Annotated[Line, Field(max_length=80)] | None = None
-    since: Annotated[AwareDatetime | None, Field(strict=False)] = None
+    since: Annotated[Annotated[AwareDatetime, AfterValidator(in_calendar)] | None, Field(strict=False)] = None
 
 
 class Expected(Shape):
     """The query of `GET /audit/verify`."""
 
-    expect: Annotated[Head | None, BeforeValidator(_head)] = None
+    expect: Annotated[
+        Head | None,
+        BeforeValidator(_head),
+        Documented("^[1-9][0-9]{0,17}:[0-9a-f]{64}$"),
+    ] = None
 
 
 def read_body(shape: type[M], body: bytes) -> M:

@@ -78,9 +78,19 @@ def new_key(
     tenant: TenantId | None, scopes: Collection[Scope], *, expires_at: datetime | None = None
 ) -> tuple[str, Credential]:
     """A new key: the text, to be shown once, and what the registry keeps of it."""
-    key_id = b32encode(secrets.token_bytes(8)).decode().lower()[:12]
-    text = f"tg_{key_id}_{secrets.token_urlsafe(32)}"
-    return text, Credential(key_id, tenant, _digest(text), frozenset(scopes), expires_at, None)
+    key_id = new_id()
+    text = f"tg_{key_id}_{new_secret()}"
+    return text, Credential(key_id, tenant, digest_of(text), frozenset(scopes), expires_at, None)
+
+
+def new_id() -> str:
+    """12 characters that no other key's id is."""
+    return b32encode(secrets.token_bytes(8)).decode().lower()[:12]
+
+
+def new_secret() -> str:
+    """43 characters that nobody can guess."""
+    return secrets.token_urlsafe(32)
 
 
 def key_id(text: str) -> str | None:
@@ -89,7 +99,13 @@ def key_id(text: str) -> str | None:
     return found[1] if found else None
 
 
-def _digest(text: str) -> bytes:
+def is_key_id(text: str) -> bool:
+    """Whether *text* can be a key's id."""
+    return re.fullmatch(r"[a-z2-7]{12}", text) is not None
+
+
+def digest_of(text: str) -> bytes:
+    """What is kept of a key's text."""
     return sha256(text.encode()).digest()
 
 
@@ -193,7 +209,7 @@ class Keys:
                 self._emit(LoopFailed(loop="keys in use", error=str(error)))
 
     def _believes(self, credential: Credential, text: str) -> bool:
-        if not text.isascii() or not compare_digest(_digest(text), credential.digest):
+        if not text.isascii() or not compare_digest(digest_of(text), credential.digest):
             return False
         # Asking the time of day costs as much as half a digest; most keys never expire.
         is_bounded = credential.expires_at is not None or credential.revoked_at is not None

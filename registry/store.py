@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from config.settings import Registry
 from registry.link import new_engine
+from registry.rows.admin_keys import AdminKeys
 from registry.rows.audit import Audit
 from registry.rows.contexts import Contexts
 from registry.rows.credentials import Credentials
@@ -26,8 +27,10 @@ from tiergate.events import Emit
 _CLOSE_S = 2.0
 
 
-class Store(Leaving, Moving, Credentials, Contexts, Replicas, Audit, Whole, Orders, Loads, Counting):
-    """Clusters, places, tenants and their moves, keys of both kinds, the audit, processes and their orders.
+class Store(
+    Leaving, Moving, Credentials, Contexts, Replicas, Audit, Whole, Orders, Loads, Counting, AdminKeys
+):
+    """Clusters, places, tenants and their moves, keys of all kinds, the audit, processes and their orders.
 
     Every method may also raise `RegistryUnavailable` (try again later) and
     `RegistryFailed` (do not).

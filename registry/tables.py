@@ -153,6 +153,21 @@ CREDENTIAL = Table(
     Column("last_used_at", DateTime(timezone=True)),
 )
 
+ADMIN_KEY = Table(
+    "admin_key",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column(
+        "role", Text, CheckConstraint("role IN ('viewer', 'operator', 'owner')", name="role"), nullable=False
+    ),
+    Column("digest", LargeBinary, CheckConstraint("length(digest) = 32", name="digest"), nullable=False),
+    _moment("created_at"),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    Index("admin_key_name_idx", "name", unique=True, postgresql_where=text("revoked_at IS NULL")),
+)
+
 AUDIT = Table(
     "audit",
     METADATA,

@@ -28,6 +28,7 @@ from observe.metrics import Metrics
 from pools.holdings import holdings
 from pools.orders import Orders, leave
 from pools.switchboard import Switchboard, open_switchboard
+from registry.admin_keys import AdminKeys, Both, open_admin_keys
 from registry.cache import Limits
 from registry.credentials import Keys, open_keys
 from registry.directory import Directory, open_directory
@@ -72,6 +73,7 @@ class Gateway:
     store: Store
     directory: Directory
     keys: Keys
+    admin_keys: AdminKeys
     feed: Feed
     warmth: Warmth
     switchboard: Switchboard
@@ -170,6 +172,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         limits = Limits.of(settings.registry)
         directory = await stack.enter_async_context(open_directory(store, limits, emit=emit))
         keys = await stack.enter_async_context(open_keys(store, limits, emit=emit))
+        admin_keys = await stack.enter_async_context(open_admin_keys(store, limits))
         process = this_process(settings)
         stack.push_async_callback(leave, store, process)
         switchboard = await stack.enter_async_context(
@@ -181,7 +184,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         mover = Mover(store, provisioner, emit=emit)
         worker = Worker(store, mover, f"{process.gateway} {process.pid}", emit=emit)
         feed = Feed(
-            settings.registry.url, directory, keys,
+            settings.registry.url, directory, Both(keys, admin_keys),
             emit=emit, on_order=orders.wake, on_tenant=warmth.wake, on_move=worker.wake,
             timeout_s=settings.registry.timeout_s,
         )  # fmt: skip
@@ -207,8 +210,8 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
             full_sql=lambda: provisioner.full_sql, guard=lambda: door.guard,
         )  # fmt: skip
         gateway = Gateway(
-            settings, store, directory, keys, feed, warmth, switchboard, orders, worker, admission,
-            door, operations, verification, metrics, log, emit, reread,
+            settings, store, directory, keys, admin_keys, feed, warmth, switchboard, orders, worker,
+            admission, door, operations, verification, metrics, log, emit, reread,
         )  # fmt: skip
         await stack.enter_async_context(_background(gateway))
         yield gateway
@@ -248,6 +251,7 @@ async def serve(
     admin = build_admin(
         gateway.operations, gateway.for_admin(),
         key=settings.admin.key, cross_tenant_key=settings.admin.cross_tenant_key,
+        check=gateway.admin_keys.check,
     )  # fmt: skip
     back = Server(admin, patience_s)
     async with asyncio.TaskGroup() as tasks:

@@ -189,6 +189,26 @@ async def test_a_failing_cluster_costs_its_own_tenants_a_bounded_time(field: Fie
     await field.comes_to_rest()
 
 
+async def test_one_dead_cluster_is_told_and_takes_no_other_out_of_rotation(field: Field) -> None:
+    async def sick_is(word: str) -> bool:
+        await field.gateway.sql(field.site.keys[TENANTS[SICK]], "SELECT 1")
+        told = (await field.gateway.http.get(f"{field.gateway.admin}/readyz")).json()["clusters"]
+        return bool(told.get(SICK) == word)
+
+    well = await field.gateway.sql(field.site.keys[TENANTS[WELL]], "SELECT 1")
+    async with is_away(field):
+        await wait_until(partial(sick_is, "down"), what="the gateway to know of it")
+        ready, live = [
+            await field.gateway.http.get(f"{field.gateway.admin}{path}") for path in ("/readyz", "/livez")
+        ]
+        still = await field.gateway.sql(field.site.keys[TENANTS[WELL]], "SELECT 1")
+    await wait_until(partial(sick_is, "up"), what="the gateway to know of its return")
+
+    assert (well.status_code, still.status_code, live.status_code) == (200, 200, 200)
+    assert (ready.status_code, ready.json()["ready"], ready.json()["clusters"][WELL]) == (200, True, "up")
+    await field.comes_to_rest()
+
+
 @pytest.mark.parametrize("heard", ["half", "all"])
 async def test_a_reset_behind_an_answer_is_heard_at_once(field: Field, heard: str) -> None:
     """The event loop calls once for both; the request, or the next one, hung until its deadline."""

@@ -44,7 +44,8 @@ async def test_metrics_and_health_need_no_key(world: World, side: Side) -> None:
         unready = await client.get("/readyz")
 
     assert (live.status_code, ready.status_code, unready.status_code) == (200, 200, 503)
-    assert unready.json() == {"clusters": {"standard-1": "up"}}
+    assert unready.json() == side.report()
+    assert unready.json()["ready"] is False
     assert metrics.headers["content-type"].startswith("text/plain")
     assert "tiergate_requests_total" in metrics.text
 
@@ -63,6 +64,16 @@ async def test_every_mistake_of_a_body_is_listed_and_no_value_repeated(api: http
     assert isinstance(mistakes, list)
     assert sorted(mistake.split(":")[0] for mistake in mistakes) == ["colour", "dsn", "name", "tier"]
     assert "s3cret-word" not in response.text
+
+
+async def test_a_moment_that_utc_cannot_tell_is_refused(api: httpx.AsyncClient) -> None:
+    late = {"name": "late", "role": "viewer", "expires_at": "9999-12-31T23:59:59-14:00"}
+    made = await api.post("/admin-keys", json=late)
+    looked = await api.get("/audit", params={"since": "0001-01-01T00:00:00+14:00"})
+
+    said = "lies outside the years 1 to 9999 in UTC"
+    assert (made.status_code, error(made)["mistakes"]) == (422, [f"expires_at: {said}"])
+    assert (looked.status_code, error(looked)["mistakes"]) == (422, [f"since: {said}"])
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"name": "\\ud800"}'])
@@ -85,13 +96,47 @@ async def test_a_query_that_is_not_understood_is_refused(api: httpx.AsyncClient,
     assert (response.status_code, error(response)["code"]) == (422, "body-invalid")
 
 
-@pytest.mark.parametrize(
-    ("method", "path"), [("GET", "/nowhere"), ("DELETE", "/tenants"), ("POST", "/keys/x")]
-)
-async def test_what_is_not_there_is_refused_in_json(api: httpx.AsyncClient, method: str, path: str) -> None:
-    response = await api.request(method, path)
+@pytest.mark.parametrize("path", ["/nowhere", "/tenants/", "/tenants//keys", "/tenants/acme/keys/"])
+async def test_what_is_not_there_is_refused_in_json(api: httpx.AsyncClient, path: str) -> None:
+    response = await api.get(path)
 
     assert (response.status_code, error(response)["code"]) == (404, "no-such-route")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/tenants", "GET, HEAD, POST"),
+        ("POST", "/keys/x", "DELETE"),
+        ("TRACE", "/clusters/x", "DELETE, GET, HEAD"),
+        ("BREW", "/readyz", "GET, HEAD"),
+    ],
+)
+async def test_a_method_that_a_path_does_not_take_is_refused_with_those_it_takes(
+    api: httpx.AsyncClient, method: str, path: str, allowed: str
+) -> None:
+    response = await api.request(method, path)
+
+    assert (response.status_code, error(response)["code"]) == (405, "wrong-method")
+    assert response.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/clusters/a%00b", "/keys/a%00b", "/moves/a%00b", "/tenants/a%00b"])
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_a_path_with_what_no_name_holds_is_not_found(
+    api: httpx.AsyncClient, method: str, path: str
+) -> None:
+    response = await api.request(method, path, params={"confirm": "a"} if method == "DELETE" else {})
+
+    assert response.status_code in {404, 405, 422}
+
+
+async def test_the_document_is_shown_to_everybody(world: World, side: Side) -> None:
+    async with open_client(build_admin(world.operations, side.seam(), key=ADMIN_KEY), key=None) as client:
+        response = await client.get("/openapi.json")
+
+    assert response.json()["openapi"] == "3.1.0"
+    assert "/tenants/{name}/moves" in response.json()["paths"]
 
 
 @pytest.mark.parametrize("path", ["keys", "suspend", "resume", "sql"])

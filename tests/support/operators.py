@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
@@ -17,11 +17,13 @@ from config.settings import Registry
 from fleet.application import read_application
 from fleet.provision import Provisioner
 from observe.metrics import Metrics
-from observe.snapshot import BudgetCount, PoolSnapshot
+from observe.snapshot import BudgetCount
 from registry.migrations import migrate
+from registry.orders import Holdings
 from registry.store import Store, open_store
 from registry.vault import Vault
 from tests.support.postgres import ThreeClusters, open_database, run_sql, url_of
+from tests.support.promised import as_promised
 from tiergate.tenant import TenantId, Tier
 from verify.run import Tally, Tell, Verification
 from verify.site import Asked
@@ -74,7 +76,10 @@ async def open_client(app: Starlette, *, key: str | None = ADMIN_KEY) -> AsyncIt
     """A client that calls *app* without a network in between."""
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://admin", headers=headers) as client:
+    hooks = {"response": [as_promised(app.state.acts)]}
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://admin", headers=headers, event_hooks=hooks
+    ) as client:
         yield client
 
 
@@ -92,12 +97,16 @@ class Side:
     def seam(self) -> Gateway:
         return Gateway(
             metrics=Metrics().render,
-            readiness=lambda: (self.is_ready, {"clusters": {"standard-1": "up"}}),
-            pools=lambda: PoolSnapshot(budgets=(BudgetCount("standard-1", 40, 2),)),
+            readiness=lambda: (self.is_ready, self.report()),
+            pools=lambda: Holdings(budgets=(asdict(BudgetCount("standard-1", 40, 2)),)),
             reload=self.reload,
             run=self.run,
             verify=self.verify,
         )
+
+    def report(self) -> Json:
+        clusters = {"standard-1": "up"}
+        return {"ready": self.is_ready, "draining": False, "registry": "up", "clusters": clusters}
 
     async def verify(self, asked: Asked, *, actor: str, tell: Tell) -> Tally:
         assert self.verification is not None, "this test verifies nothing"

@@ -79,6 +79,7 @@ def test_every_command_that_was_promised_is_there() -> None:
             "work",
         ],
         "admin ": ["query"],
+        "admin key ": ["create", "list", "revoke"],
     }
 
     assert {f"tiergate {group}{word}" for group, each in words.items() for word in each} == set(NAMES)

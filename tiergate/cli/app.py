@@ -4,6 +4,7 @@ import typer
 
 from tiergate.cli import (
     across,
+    admin_keys,
     advise,
     audit,
     clusters,
@@ -42,4 +43,5 @@ app.add_typer(context_keys.app, name="keys")
 psql.add_to(app)
 audit.add_to(app)
 verify.add_to(app)
+across.app.add_typer(admin_keys.app, name="key")
 app.add_typer(across.app, name="admin")
