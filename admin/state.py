@@ -36,7 +36,7 @@ class Gateway:
         verify: Verifies the installation.
     """
 
-    metrics: Callable[[], tuple[bytes, str]]
+    metrics: Callable[[], Awaitable[tuple[bytes, str]]]
     readiness: Callable[[], tuple[bool, Mapping[str, object]]]
     pools: Callable[[], object]
     reload: Callable[[], Mapping[str, Sequence[str]]]
@@ -53,7 +53,7 @@ class State:
 
     async def metrics(self, _request: Request) -> Response:
         """`GET /metrics`."""
-        body, content_type = self._gateway.metrics()
+        body, content_type = await self._gateway.metrics()
         return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
 
     async def live(self, _request: Request) -> Response:

@@ -4,6 +4,7 @@ Labels come from small closed sets, never from tenants or texts that a caller
 chooses. A fold adds to plain numbers; `refresh` hands them on (see `observe.tally`).
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import assert_never
 
@@ -157,6 +158,31 @@ class Metrics:
             source = CollectorRegistry()
             source.register(_Everybody())
         return generate_latest(source), CONTENT_TYPE_LATEST
+
+    async def show(self) -> tuple[bytes, str]:
+        """What `render` gives, metric by metric, so that requests have their turns in between."""
+        self.refresh()
+        metrics = self.registry.collect()
+        if is_shared():
+            metrics = await asyncio.to_thread(lambda: list(_Everybody().collect()))
+        parts = []
+        for metric in metrics:
+            await asyncio.sleep(0)
+            one = CollectorRegistry()
+            one.register(_One(metric))
+            parts.append(generate_latest(one))
+        return b"".join(parts), CONTENT_TYPE_LATEST
+
+
+class _One(Collector):
+    """A single metric."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> Iterable[Metric]:
+        """It alone."""
+        return [self._metric]
 
 
 class _Everybody(Collector):

@@ -116,7 +116,7 @@ class Gateway:
     def for_admin(self) -> AdminGateway:
         """What the admin port may see and do."""
         return AdminGateway(
-            metrics=self.metrics.render,
+            metrics=self.metrics.show,
             readiness=self.readiness,
             pools=lambda: holdings(self.switchboard, most=self.settings.pools.max_pools),
             reload=self._reload_all,

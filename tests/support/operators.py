@@ -96,7 +96,7 @@ class Side:
 
     def seam(self) -> Gateway:
         return Gateway(
-            metrics=Metrics().render,
+            metrics=Metrics().show,
             readiness=lambda: (self.is_ready, self.report()),
             pools=lambda: Holdings(budgets=(asdict(BudgetCount("standard-1", 40, 2)),)),
             reload=self.reload,

@@ -1,5 +1,6 @@
 """Events become numbers, the same ones in one process and in several."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -215,3 +216,28 @@ def test_hits_of_the_caches_are_counted_by_how_much_they_have_grown() -> None:
     text = metrics.render()[0].decode()
 
     assert 'tiergate_registry_cache_total{cache="placement",outcome="hit"} 5.0' in text
+
+
+async def test_what_is_shown_piece_by_piece_is_what_is_rendered_at_once() -> None:
+    metrics = Metrics()
+    metrics(answered())
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(others(), name="others")
+        shown, kind = await metrics.show()
+        working.cancel()
+
+    def names(body: bytes) -> list[str]:
+        return [line.partition(b" ")[0].decode() for line in body.splitlines() if not line.startswith(b"#")]
+
+    whole, also = metrics.render()
+    assert names(shown) == names(whole)
+    assert kind == also
+    assert turns > len(list(metrics.registry.collect())) / 2
