@@ -139,7 +139,7 @@ ST ?= st
 lock: ## Resolve the dependencies anew (needs uv: make lock UV=path/to/uv)
 	$(UV) lock
 	$(UV) export -q --all-extras --no-header --no-emit-index-url --no-emit-project -o requirements.lock
-	$(UV) export -q --no-dev --no-header --no-emit-index-url --no-emit-project -o deploy/requirements.lock
+	$(UV) export -q --no-dev --extra otel --no-header --no-emit-index-url --no-emit-project -o deploy/requirements.lock
 UV ?= uv
 
 clean: ## Remove what make has made: .venv, dist/, caches, client libraries (the demo's data stay)

@@ -233,6 +233,7 @@ def _ms(seconds: float) -> float:
 def _request_facts(event: RequestAnswered) -> dict[str, object]:
     return {
         "request_id": event.request_id,
+        "trace_id": event.trace_id,
         "tenant": event.tenant,
         "tier": event.tier,
         "outcome": event.outcome,

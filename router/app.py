@@ -1,7 +1,5 @@
 """The gateway's address: one hot route, and the little that stands beside it."""
 
-import uuid
-
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -11,9 +9,11 @@ from starlette.types import ASGIApp
 
 from router.asgi import Receive, Scope, Send
 from router.cors import of_answers, of_preflight
+from router.course import new_id
 from router.errors import NoSuchDoor
 from router.problems import problem
 from router.sql import SqlDoor
+from router.stamp import Stamp
 
 
 def build_app(door: SqlDoor, *, cors_origin: str | None) -> ASGIApp:
@@ -29,7 +29,7 @@ def build_app(door: SqlDoor, *, cors_origin: str | None) -> ASGIApp:
         status = error.status_code if isinstance(error, HTTPException) else 500
         is_neon = "neon-connection-string" in request.headers
         refusal = problem(NoSuchDoor(request.method, request.url.path, status), neon=is_neon)
-        request_id = str(uuid.uuid4()).encode()
+        request_id = new_id().encode()
         answer = Response(refusal.body, refusal.status)
         answer.raw_headers += [
             *refusal.headers,
@@ -45,12 +45,13 @@ def build_app(door: SqlDoor, *, cors_origin: str | None) -> ASGIApp:
     )
     # It would repeat the caller's Host header, and no client's body follows a redirect.
     rest.router.redirect_slashes = False
+    beside = Stamp(rest)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         # Past Starlette's middleware: it is a quarter of what a warm request costs here.
         if scope["type"] == "http" and scope["path"] == "/sql" and scope["method"] == "POST":
             await door(scope, receive, send)
         else:
-            await rest(scope, receive, send)
+            await beside(scope, receive, send)
 
     return app

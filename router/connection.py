@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from router.asgi import ABORT
+from router.course import new_id
 from router.errors import BadRequest, HeadTooLarge, HeadTooSlow, MalformedHttp
 from router.problems import problem
 
@@ -172,7 +173,8 @@ class Connection(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
         refusal = problem(error, neon=False)
-        lines = [*self.server_state.default_headers, *refusal.headers, (b"connection", b"close")]
+        stamp = [(b"tiergate-request-id", new_id().encode()), (b"server-timing", b"refused")]
+        lines = [*self.server_state.default_headers, *refusal.headers, *stamp, (b"connection", b"close")]
         self.transport.write(
             b"%b%b\r\n%b"
             % (

@@ -9,12 +9,12 @@ _METHODS = b"POST, OPTIONS"
 _ALLOWED = (
     b"Authorization, Content-Type, Neon-Connection-String, Neon-Raw-Text-Output, Neon-Array-Mode, "
     b"Neon-Pool-Opt-In, Neon-Batch-Read-Only, Neon-Batch-Isolation-Level, Neon-Batch-Deferrable, "
-    b"Tiergate-Max-Staleness"
+    b"Tiergate-Max-Staleness, Traceparent, Tracestate"
 )
 _EXPOSED = (
     b"Neon-Request-Id, Neon-Batch-Read-Only, Neon-Batch-Isolation-Level, Neon-Batch-Deferrable, Retry-After, "
     b"Server-Timing, Tiergate-Error, Tiergate-Request-Id, Tiergate-Route, Tiergate-Served-By, "
-    b"Tiergate-Staleness, Tiergate-Status"
+    b"Tiergate-Staleness, Tiergate-Status, Traceresponse"
 )
 _PREFLIGHT_S = 86400
 

@@ -4,6 +4,7 @@ import random
 import time
 from dataclasses import dataclass, field
 
+from observe.parents import Parent
 from registry.placement import Placement
 from router.identify import Caller
 from router.lines import Lines
@@ -21,6 +22,7 @@ class Course:
         echoes: Headers of the request that the answer repeats.
         lines: The answer, where it is streamed.
         read: Of a request that accepts staleness.
+        parent: Of a request that is part of a trace.
     """
 
     began: float
@@ -39,6 +41,7 @@ class Course:
     echoes: list[tuple[bytes, bytes]] = field(default_factory=list)
     lines: Lines | None = None
     read: Read | None = None
+    parent: Parent | None = None
 
     def headers(self, cors: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """What every answer carries, besides its content type."""
@@ -82,6 +85,7 @@ class Course:
             stalled_s=0.0 if lines is None else lines.stalled_s,
             encode_s=self.encode_s,
             round_trips=self.round_trips,
+            trace_id=self.parent.trace_id if self.parent else None,
         )
 
 

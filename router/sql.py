@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from guard.verdict import Guard, parts
+from observe.parents import parent_of
 from pools.errors import DeadlineExceeded, ResponseTooLarge
 from pools.lease import RequestLimits, Stream, Transaction
 from pools.loan import Lease
@@ -105,6 +106,8 @@ class SqlDoor:
         headers = Headers(scope)
         course = Course(time.monotonic(), new_id())
         deadline = Deadline(course.began + self.limits.request_timeout_s)
+        if headers.get(b"traceparent") is not None:
+            course.parent = parent_of(scope["headers"])
         try:
             with self._admission, Attention(receive) as attention:
                 if wants_lines(scope, headers):

@@ -29,6 +29,7 @@ class RequestAnswered:
         stalled_s: How much of `database_s` the server was not asked for, since a stream's caller read slowly.
         encode_s: Of making the answer of its results; 0 where that goes on while they come.
         round_trips: To a database.
+        trace_id: Of the trace that it is a part of.
     """
 
     request_id: str
@@ -49,6 +50,7 @@ class RequestAnswered:
     stalled_s: float = 0.0
     encode_s: float = 0.0
     round_trips: int = 0
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ from router.admission import Admission
 from router.app import build_app
 from router.replicas import Replicas
 from router.sql import SqlDoor
+from router.stamp import Stamp
 from tiergate.background import running
 from tiergate.counting import Counts
 from tiergate.deadline import Deadline
@@ -253,7 +254,7 @@ async def serve(
         key=settings.admin.key, cross_tenant_key=settings.admin.cross_tenant_key,
         check=gateway.admin_keys.check,
     )  # fmt: skip
-    back = Server(admin, patience_s)
+    back = Server(Stamp(admin), patience_s)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(front.serve([addresses.gateway]), name="gateway address")
         tasks.create_task(back.serve([addresses.admin]), name="admin address")

@@ -65,6 +65,7 @@ def test_a_line_says_who_asked_and_where_the_time_went() -> None:
         "level": "info",
         "event": "request",
         "request_id": "r1",
+        "trace_id": None,
         "tenant": "acme",
         "tier": "standard",
         "outcome": "ok",
