@@ -34,6 +34,7 @@ MOST_ROWS = 1000
 _LONGEST_OVERLAP_S = 366 * 86_400
 _LONGEST_ID = 64
 _LARGEST_ID = 2**63 - 1
+_DATE = re.compile(r"\d{4}-\d\d-\d\d[T ]", re.ASCII)
 _TEXT = re.compile(r"[^\x00-\x1f\x7f]*")
 
 
@@ -57,6 +58,13 @@ def _head(text: object) -> Head:
         msg = "must be NUMBER:CODE, as the log and `tiergate audit --verify` say it"
         raise ValueError(msg)
     return found
+
+
+def _written_out(moment: object) -> object:
+    if not isinstance(moment, str) or _DATE.match(moment) is None:
+        msg = "should be a date and a time, as 2026-03-01T12:00:00Z"
+        raise ValueError(msg)
+    return moment
 
 
 def in_calendar(moment: datetime) -> datetime:
@@ -174,7 +182,10 @@ class AuditPage(Shape):
     tenant: Label | None = None
     actor: Annotated[Line, Field(max_length=80)] | None = None
     act: Annotated[Line, Field(max_length=80)] | None = None
-    since: Annotated[Annotated[AwareDatetime, AfterValidator(in_calendar)] | None, Field(strict=False)] = None
+    since: Annotated[
+        Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(in_calendar)] | None,
+        Field(strict=False),
+    ] = None
 
 
 class Expected(Shape):

@@ -28,7 +28,7 @@ class PoolTold(Told):
     waiting: int
     opening: int
     closing: int
-    retired: int
+    retired: bool
     default_pool_size: int
 
 

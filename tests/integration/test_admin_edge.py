@@ -66,6 +66,13 @@ async def test_every_mistake_of_a_body_is_listed_and_no_value_repeated(api: http
     assert "s3cret-word" not in response.text
 
 
+@pytest.mark.parametrize("since", ["0.5", "1700000000", "yesterday", "2026-03-01"])
+async def test_a_moment_is_written_out(api: httpx.AsyncClient, since: str) -> None:
+    response = await api.get("/audit", params={"since": since})
+
+    assert (response.status_code, error(response)["code"]) == (422, "body-invalid")
+
+
 async def test_a_moment_that_utc_cannot_tell_is_refused(api: httpx.AsyncClient) -> None:
     late = {"name": "late", "role": "viewer", "expires_at": "9999-12-31T23:59:59-14:00"}
     made = await api.post("/admin-keys", json=late)
@@ -89,7 +96,7 @@ async def test_a_body_larger_than_the_limit_is_refused(api: httpx.AsyncClient) -
     assert (response.status_code, error(response)["code"]) == (413, "body-too-large")
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=1001", "colour=red", "tier=gold"])
+@pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=", "limit=1001", "colour=red", "tier=gold"])
 async def test_a_query_that_is_not_understood_is_refused(api: httpx.AsyncClient, query: str) -> None:
     response = await api.get(f"/tenants?{query}")
 
