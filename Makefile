@@ -10,7 +10,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals bench-pgbouncer bench-overload bench-scrape bench-observe bench-moves bench-moves-rollback bench-moves-crashes bench-moves-cost clients clients-everywhere compose-check watch-check check api-check lock clean
+.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals bench-pgbouncer bench-overload bench-scrape bench-observe bench-moves bench-moves-rollback bench-moves-crashes bench-moves-cost bench-incidents clients clients-everywhere compose-check watch-check dashboards dashboards-check check api-check lock clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -106,6 +106,9 @@ bench-moves-crashes: install ## Everything killed, stopped and cut off at every 
 bench-moves-cost: install ## What others notice of a large tenant's move, beside one by hand (two minutes)
 	@$(BIN)/python -m bench.moves_cost $(ARGS)
 
+bench-incidents: install ## Which alert fires for which incident, after how long (five minutes; needs prometheus)
+	@$(BIN)/python -m bench.incidents $(ARGS)
+
 # Exactly what the lock file says; the scripts of packages are not run. Then Prisma writes its client.
 clients: $(CLIENTS)/node_modules/.installed ## Install the client libraries for the acceptance tests (needs Node 20)
 
@@ -128,6 +131,18 @@ compose-check: install ## Validate docker-compose.yml and the Dockerfiles, witho
 watch-check: ## Check rules and alerts, and run their cases (needs promtool, which comes with Prometheus)
 	@command -v promtool >/dev/null || { echo "Skipped: there is no promtool here (apt-get install prometheus)"; exit 0; }; \
 		cd deploy/prometheus && promtool check config prometheus.yml && promtool test rules tests/*.yml
+
+dashboards: install ## Write Grafana's dashboards from deploy/grafana/questions.yml
+	@$(BIN)/python deploy/grafana/dashboards.py
+
+# The schema is Grafana's own. JSON is read as a literal, so that TypeScript finds what does not belong there.
+dashboards-check: ## Hold the dashboards against Grafana's schema (needs Node 20)
+	@cd deploy/grafana && npm ci --silent --ignore-scripts --no-audit --no-fund && mkdir -p node_modules/.typed && \
+		for file in dashboards/*.json; do \
+			{ printf 'import type { Dashboard } from "@grafana/schema";\nexport const dashboard: Dashboard = '; cat $$file; } \
+				>node_modules/.typed/$$(basename $$file .json).ts; \
+		done && node_modules/.bin/tsc --noEmit --strict --skipLibCheck --module nodenext --target es2022 \
+			node_modules/.typed/*.ts && echo "The dashboards are as Grafana's schema wants them"
 
 check: lint types contracts compose-check watch-check ## All checks that run no tests
 
