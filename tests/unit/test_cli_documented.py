@@ -41,6 +41,7 @@ def test_every_command_that_was_promised_is_there() -> None:
             "version",
             "pools",
             "gateways",
+            "top",
             "advise",
             "show",
             "pause",

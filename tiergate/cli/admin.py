@@ -128,6 +128,24 @@ class Admin:
             raise AdminUnreachable(self._url, "what answers there is not tiergate's admin API")
         return response.status_code, answer
 
+    def text(self, path: str) -> str:
+        """An answer that is no JSON.
+
+        Raises:
+            AdminUnreachable: As above, or it was not a good one.
+        """
+        import httpx  # noqa: PLC0415 - see `send`
+
+        try:
+            return self._client.get(path).raise_for_status().text
+        except httpx.TimeoutException as error:
+            raise AdminUnreachable(self._url, "no answer in time") from error
+        except httpx.HTTPStatusError as error:
+            why = f"what answers there (status {error.response.status_code}) is not tiergate's admin API"
+            raise AdminUnreachable(self._url, why) from error
+        except httpx.HTTPError as error:
+            raise AdminUnreachable(self._url, str(error) or type(error).__name__) from error
+
     def stream(self, method: str, path: str, body: object = None) -> Iterator[dict[str, object]]:
         """The objects of an answer that comes line by line, each as soon as it is there.
 

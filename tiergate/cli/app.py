@@ -19,6 +19,7 @@ from tiergate.cli import (
     tenants,
     verify,
 )
+from tiergate.cli.top import command as top
 
 app = typer.Typer(
     name="tiergate",
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 gateway.add_to(app)
 gateways.add_to(app)
+top.add_to(app)
 advise.add_to(app)
 orders.add_to(app)
 app.add_typer(clusters.app, name="cluster")
