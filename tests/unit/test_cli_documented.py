@@ -42,6 +42,7 @@ def test_every_command_that_was_promised_is_there() -> None:
             "pools",
             "gateways",
             "advise",
+            "usage",
             "show",
             "pause",
             "resume",
