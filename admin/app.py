@@ -31,6 +31,7 @@ from admin.problems import on_no_route, on_refusal, on_surprise
 from admin.state import Gateway, State
 from admin.table import Doors, table
 from admin.told_state import DocumentTold
+from admin.usage import UsageRoutes
 from admin.verifying import Verifying
 from registry.admin_keys import AdminKey
 from tiergate.deadline import Deadline
@@ -78,6 +79,7 @@ def build_admin(
                 MoveRoutes(lambda: operations.moving),
                 AdviceRoutes(operations),
                 BusiestRoutes(operations),
+                UsageRoutes(lambda: operations),
                 Verifying(gateway.verify),
                 AcrossDoor(lambda: operations.across, apart),
                 AdminKeyRoutes(lambda: operations),

@@ -17,6 +17,7 @@ from admin.moves import Moving
 from admin.orders import Ordering
 from admin.owning import Owning
 from admin.replicas import Replicas
+from admin.usage import Billing
 from fleet.access import ClusterAccess, access_of
 from fleet.application import Applied
 from fleet.fence import FenceState
@@ -70,7 +71,7 @@ class Suspended:
     is_drained: bool
 
 
-class Operations(Deleting, Owning, Contexts, Replicas, Advising, AdminKeyActs):
+class Operations(Deleting, Owning, Contexts, Replicas, Advising, AdminKeyActs, Billing):
     """Acts of operators.
 
     Every method may raise `RegistryUnavailable` and `RegistryFailed`; those that reach a cluster

@@ -18,6 +18,7 @@ from admin.shapes import AcrossAll, AuditPage, Expected, Nothing, Verify
 from admin.state import State
 from admin.table_clusters import clusters
 from admin.table_tenants import tenants
+from admin.usage import UsagePage, UsageRoutes
 from admin.verifying import Verifying
 from registry.admin_keys import Role
 
@@ -36,6 +37,7 @@ class Doors:
     moves: MoveRoutes
     advice: AdviceRoutes
     busiest: BusiestRoutes
+    usage: UsageRoutes
     verifying: Verifying
     across: AcrossDoor
     admin_keys: AdminKeyRoutes
@@ -78,6 +80,10 @@ def _gateway(doors: Doors) -> Iterator[Act]:
     yield Act(
         "GET", "/busiest", VIEWER, doors.busiest.busiest, "Who is served, fails and waits most now.",
         told_state.BusiestTold, asks=BusiestPage, refuses=r.REGISTRY, commands=("top",),
+    )  # fmt: skip
+    yield Act(
+        "GET", "/usage", VIEWER, doors.usage.usage, "What tenants have used, for whoever bills them.",
+        told_state.UsageTold, asks=UsagePage, refuses=r.REGISTRY, commands=("usage",),
     )  # fmt: skip
     yield Act(
         "POST", "/reload", OWNER, state.reload, "Read the configuration anew.", told_state.ReloadTold,

@@ -3,7 +3,10 @@
 from datetime import datetime
 from typing import Any, Literal
 
+from pydantic import Field
+
 from admin.told import OrderTold, Told
+from registry.usage import Period
 from tiergate.tenant import Tier
 
 
@@ -204,6 +207,30 @@ class BusiestTold(Told):
     untold: int
     over_s: float
     tenants: list[BusyTold]
+
+
+class UsedTold(Told):
+    """What one tenant has used in one period on one tier."""
+
+    tenant: str
+    since: datetime = Field(alias="from")
+    tier: Tier
+    requests: int
+    failed_requests: int
+    rows: int
+    in_bytes: int
+    out_bytes: int
+    database_s: float
+    connection_s: float
+    storage_bytes: int | None
+
+
+class UsageTold(Told):
+    """A page of what tenants have used."""
+
+    by: Period
+    usage: list[UsedTold]
+    next: str | None
 
 
 class DocumentTold(Told):

@@ -40,6 +40,8 @@ RELOADABLE: frozenset[str] = frozenset(
         *(f"guard.tiers.{tier}.{name}" for tier in Tier for name in _TIER_GUARD),
         "identity.cache_s",
         "identity.jwt",
+        "usage.write_every_s",
+        "usage.keep_days",
         "logging.level",
         "logging.requests",
         "logging.slow_s",

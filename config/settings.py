@@ -178,6 +178,14 @@ class Logging:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What is written down of what tenants use."""
+
+    write_every_s: Annotated[float, Field(ge=1, le=60)]
+    keep_days: Annotated[int, Field(ge=1, le=36_500)]
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything an operator may set."""
 
@@ -189,4 +197,5 @@ class Settings:
     guard: Guard
     identity: Identity
     application: Application
+    usage: Usage
     logging: Logging

@@ -42,6 +42,7 @@ from tiergate.happenings.moves import MoveCopied, MoveCutOver, MoveFailed, MoveS
 from tiergate.happenings.orders import GatesSet, OrderDone
 from tiergate.happenings.refusals import CheckoutRefused, IsolationViolated, StatementBarred
 from tiergate.happenings.registry import RegistryCounted
+from tiergate.happenings.usage import UsageLost, UsageWritten
 
 Level = Literal["debug", "info", "warning", "error"]
 Requests = Literal["none", "failed", "all"]
@@ -88,7 +89,7 @@ class Log:
                 self._tell_request(event)
             case CacheAnswered() | ClockRead() | ReplicaMeasured() | StaleRead() | RegistryCounted():
                 pass  # a matter for metrics only; the first happens twice in each request
-            case CheckoutRefused() | StatementBarred() | MoveCopied():
+            case CheckoutRefused() | StatementBarred() | MoveCopied() | UsageWritten():
                 pass  # the request's line says why, and the move's progress how far
             case ConnectionOpened(cluster, tier, took_s):
                 self.say("debug", "connection-opened", cluster=cluster, tier=tier, ms=_ms(took_s))
@@ -134,6 +135,8 @@ class Log:
                 self.say("info", "order-done", order=order, **told, ms=_ms(took_s))
             case MoveStepped() | MoveCutOver() | MoveFailed():
                 self._tell_move(event)
+            case UsageLost(requests):
+                self._limit("error", "usage-lost", "", requests=requests)
             case LoopFailed(loop, error):
                 self._limit("error", "loop-failed", loop, loop=loop, error=scrub(error))
             case _:

@@ -25,6 +25,7 @@ from observe.registry import RegistryMetrics
 from observe.replicas import ReplicaMetrics
 from observe.requests import RequestMetrics
 from observe.snapshot import PoolSnapshot
+from observe.usage import UsageMetrics
 from tiergate.events import (
     AuditCut,
     AuditGrew,
@@ -53,6 +54,7 @@ from tiergate.happenings.moves import MoveCopied, MoveCutOver, MoveFailed, MoveS
 from tiergate.happenings.orders import GatesSet, OrderDone
 from tiergate.happenings.refusals import CheckoutRefused, IsolationViolated, StatementBarred
 from tiergate.happenings.registry import RegistryCounted
+from tiergate.happenings.usage import UsageLost, UsageWritten
 
 # A series of its own for the moment of each counter's birth would double the answer, and nobody asks it.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -91,6 +93,7 @@ class Metrics:
         self._pools = PoolMetrics(book)
         self._replicas = ReplicaMetrics(book)
         self._moves = MoveMetrics(book)
+        self._usage = UsageMetrics(book)
         self._registry = RegistryMetrics(book, hits)
         self._loops_failed = book.counter(
             "tiergate_loop_failures_total", "Unexpected errors of background loops, which went on.", ["loop"]
@@ -102,7 +105,7 @@ class Metrics:
         """This process's own, of `prometheus_client`."""
         return self._book.registry
 
-    def __call__(self, event: Event) -> None:  # noqa: C901 - one case for each kind of event
+    def __call__(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case for each kind of event
         """Fold one event."""
         match event:
             case RequestAnswered():
@@ -135,6 +138,8 @@ class Metrics:
                 self._registry(event)
             case MoveStepped() | MoveCutOver() | MoveFailed() | MoveCopied():
                 self._moves(event)
+            case UsageWritten() | UsageLost():
+                self._usage(event)
             case LoopFailed(loop=loop):
                 self._loops_failed.add((loop,))
             case _:

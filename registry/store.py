@@ -19,6 +19,8 @@ from registry.rows.loads import Loads
 from registry.rows.moving import Moving
 from registry.rows.orders import Orders
 from registry.rows.replicas import Replicas
+from registry.rows.storage import Storage
+from registry.rows.usage import UsageBooks
 from registry.rows.whole import Whole
 from registry.vault import Vault
 from tiergate.deadline import finish
@@ -28,9 +30,10 @@ _CLOSE_S = 2.0
 
 
 class Store(
-    Leaving, Moving, Credentials, Contexts, Replicas, Audit, Whole, Orders, Loads, Counting, AdminKeys
-):
-    """Clusters, places, tenants and their moves, keys of all kinds, the audit, processes and their orders.
+    Leaving, Moving, Credentials, Contexts, Replicas, Audit, Whole, Orders, Loads, Counting, AdminKeys,
+    UsageBooks, Storage,
+):  # fmt: skip
+    """Clusters, places, tenants and their moves, keys of all kinds, the audit, processes, orders, usage.
 
     Every method may also raise `RegistryUnavailable` (try again later) and
     `RegistryFailed` (do not).

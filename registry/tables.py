@@ -67,6 +67,7 @@ CLUSTER = Table(
     Column("pgbouncer", Text),
     Column("pgbouncer_prepares", Boolean, nullable=False, server_default=text("false")),
     _moment("created_at"),
+    _moment("storage_due_at"),
 )
 
 REPLICA = Table(
@@ -268,3 +269,26 @@ MOVE_STEP = Table(
     Column("state", Text, nullable=False),
     Column("detail", JSONB, nullable=False),
 )
+
+USAGE_SUMS = ("requests", "failed", "rows", "in_bytes", "out_bytes", "database_us", "connection_us")
+
+USAGE = Table(
+    "usage",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("hour", DateTime(timezone=True), primary_key=True),
+    Column("tier", Text, primary_key=True),
+    *(Column(name, BigInteger, nullable=False, server_default=text("0")) for name in USAGE_SUMS),
+    Column("storage_bytes", BigInteger),
+    Index(None, "hour"),
+)
+"""Of tenants it keeps the names alone: what was used is still told when they are gone."""
+
+USAGE_WRITER = Table(
+    "usage_writer",
+    METADATA,
+    Column("process", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    _moment("seen_at"),
+)
+"""What each process has written last, so that nothing is added twice."""

@@ -10,6 +10,7 @@ from tiergate.happenings.moves import MoveEvent
 from tiergate.happenings.orders import OrderEvent
 from tiergate.happenings.refusals import RefusalEvent
 from tiergate.happenings.registry import RegistryCounted
+from tiergate.happenings.usage import UsageEvent
 from tiergate.tenant import TenantId, Tier
 
 
@@ -282,6 +283,7 @@ Event = (
     | AuditCut
     | OrderEvent
     | MoveEvent
+    | UsageEvent
     | RefusalEvent
     | RegistryCounted
     | LoopFailed

@@ -42,6 +42,7 @@ from router.app import build_app
 from router.replicas import Replicas
 from router.sql import SqlDoor
 from router.stamp import Stamp
+from tiergate.accounting import Accounts, open_accounts
 from tiergate.background import running
 from tiergate.counting import Counts
 from tiergate.deadline import Deadline
@@ -80,6 +81,7 @@ class Gateway:
     switchboard: Switchboard
     orders: Orders
     worker: Worker
+    accounts: Accounts
     admission: Admission
     door: SqlDoor
     operations: Operations
@@ -97,8 +99,7 @@ class Gateway:
             SettingsInvalid: The new settings are refused; the old ones stay.
         """
         wanted = self.reread()
-        guard = guard_of(wanted)
-        found = changes(self.settings, wanted)
+        guard, found = guard_of(wanted), changes(self.settings, wanted)
         self.settings = now = merged(self.settings, wanted)
         self.switchboard.resize(pool_limits(now))
         self.directory.cache.limits = self.keys.cache.limits = Limits.of(now.registry)
@@ -108,6 +109,7 @@ class Gateway:
         self.operations.moving.budget = pool_limits(now).max_db_connections
         self.orders.process = replace(self.orders.process, forget_after_s=forget_after_s(now))
         self.door.trust(identifier(now, self.keys))
+        self.accounts.apply(now.usage)
         self.admission.max_inflight, self.admission.rates.rates = now.gateway.max_inflight, rates(now)
         said = now.logging
         self.log.level, self.log.requests, self.log.slow_s = said.level, said.requests, said.slow_s
@@ -155,10 +157,8 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         SecretUnreadable: The master key is not the one that the registry was made with.
     """
     async with AsyncExitStack() as stack:
-        log = Log(
-            stack.enter_context(LineWriter()),
-            level=settings.logging.level, requests=settings.logging.requests, slow_s=settings.logging.slow_s,
-        )  # fmt: skip
+        lines, said = stack.enter_context(LineWriter()), settings.logging
+        log = Log(lines, level=said.level, requests=said.requests, slow_s=said.slow_s)
         stack.enter_context(log.bridge())
         folds: list[Callable[[Event], None]] = [log]
 
@@ -176,6 +176,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         admin_keys = await stack.enter_async_context(open_admin_keys(store, limits))
         process = this_process(settings)
         stack.push_async_callback(leave, store, process)
+        accounts = await stack.enter_async_context(open_accounts(settings.usage, store, process.id, emit))
         switchboard = await stack.enter_async_context(
             open_switchboard(pool_limits(settings), emit, drain_timeout_s=_CLOSE_S)
         )
@@ -195,7 +196,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
             hits=lambda: {"placement": directory.cache.hits, "credential": keys.cache.hits},
             inflight=lambda: admission.inflight,
         )
-        folds += [metrics, orders.busiest, orders.lately]
+        folds += [metrics, orders.busiest, orders.lately, accounts.meter]
         await store.audit_head()  # remembered from here on, in the log and in the metrics
         operations = Operations(store, provisioner, settings.application.schema)
         operations.retire_after_s = retire_after_s(settings)
@@ -212,7 +213,7 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         )  # fmt: skip
         gateway = Gateway(
             settings, store, directory, keys, admin_keys, feed, warmth, switchboard, orders, worker,
-            admission, door, operations, verification, metrics, log, emit, reread,
+            accounts, admission, door, operations, verification, metrics, log, emit, reread,
         )  # fmt: skip
         await stack.enter_async_context(_background(gateway))
         yield gateway

@@ -43,6 +43,7 @@ def test_every_command_that_was_promised_is_there() -> None:
             "gateways",
             "top",
             "advise",
+            "usage",
             "show",
             "pause",
             "resume",

@@ -17,6 +17,7 @@ from tiergate.cli import (
     orders,
     psql,
     tenants,
+    usage,
     verify,
 )
 from tiergate.cli.top import command as top
@@ -35,6 +36,7 @@ gateway.add_to(app)
 gateways.add_to(app)
 top.add_to(app)
 advise.add_to(app)
+usage.add_to(app)
 orders.add_to(app)
 app.add_typer(clusters.app, name="cluster")
 app.add_typer(tenants.app, name="tenant")
