@@ -53,6 +53,7 @@ from tiergate.happenings.moves import MoveCopied, MoveCutOver, MoveFailed, MoveS
 from tiergate.happenings.orders import GatesSet, OrderDone
 from tiergate.happenings.refusals import CheckoutRefused, IsolationViolated, StatementBarred
 from tiergate.happenings.registry import RegistryCounted
+from tiergate.happenings.traces import SpansLost
 
 # A series of its own for the moment of each counter's birth would double the answer, and nobody asks it.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -102,7 +103,7 @@ class Metrics:
         """This process's own, of `prometheus_client`."""
         return self._book.registry
 
-    def __call__(self, event: Event) -> None:  # noqa: C901 - one case for each kind of event
+    def __call__(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case for each kind of event
         """Fold one event."""
         match event:
             case RequestAnswered():
@@ -135,6 +136,8 @@ class Metrics:
                 self._registry(event)
             case MoveStepped() | MoveCutOver() | MoveFailed() | MoveCopied():
                 self._moves(event)
+            case SpansLost():
+                pass  # a matter for the log; none of it is a request's
             case LoopFailed(loop=loop):
                 self._loops_failed.add((loop,))
             case _:

@@ -12,6 +12,7 @@ from tiergate.cli import (
     gateway,
     gateways,
     keys,
+    levels,
     moves,
     moving,
     orders,
@@ -34,6 +35,7 @@ gateway.add_to(app)
 gateways.add_to(app)
 advise.add_to(app)
 orders.add_to(app)
+levels.add_to(app)
 app.add_typer(clusters.app, name="cluster")
 app.add_typer(tenants.app, name="tenant")
 moving.add_to(app)
