@@ -23,6 +23,7 @@ from admin.busiest import BusiestRoutes
 from admin.contract import Act, Entry, guarded
 from admin.errors import RoleMissing
 from admin.gate import Check, Key, KeyGate, actor_of
+from admin.levels import LevelRoutes
 from admin.moving import MoveRoutes
 from admin.openapi import document
 from admin.operations import Operations
@@ -76,6 +77,7 @@ def build_admin(
                 Acts(operations),
                 State(operations, gateway),
                 OrderRoutes(lambda: operations.ordering),
+                LevelRoutes(lambda: operations.levels),
                 MoveRoutes(lambda: operations.moving),
                 AdviceRoutes(operations),
                 BusiestRoutes(operations),

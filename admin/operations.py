@@ -13,6 +13,7 @@ from admin.advising import Advising
 from admin.contexts import Contexts
 from admin.deleting import Deleting
 from admin.dsn import Dsn, is_same_address, read_dsn
+from admin.levels import Levels
 from admin.moves import Moving
 from admin.orders import Ordering
 from admin.owning import Owning
@@ -85,6 +86,7 @@ class Operations(Deleting, Owning, Contexts, Replicas, Advising, AdminKeyActs, B
         super().__init__(store)
         self.across = Across(store, frozenset({"public", application_schema}))
         self.ordering = Ordering(store)
+        self.levels = Levels(store)
         self.moving = Moving(store, provisioner.application, application_schema)
         self._provisioner = provisioner
         self._schema = application_schema

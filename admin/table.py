@@ -12,6 +12,7 @@ from admin.advising import AdviceRoutes, Wanted
 from admin.busiest import BusiestRoutes
 from admin.busiest import Page as BusiestPage
 from admin.contract import LINES, Act, Entry
+from admin.levels import LevelRoutes, NewLevel
 from admin.moving import MoveRoutes
 from admin.ordering import NewOrder, OrderRoutes
 from admin.shapes import AcrossAll, AuditPage, Expected, Nothing, Verify
@@ -34,6 +35,7 @@ class Doors:
     acts: Acts
     state: State
     orders: OrderRoutes
+    levels: LevelRoutes
     moves: MoveRoutes
     advice: AdviceRoutes
     busiest: BusiestRoutes
@@ -84,6 +86,15 @@ def _gateway(doors: Doors) -> Iterator[Act]:
     yield Act(
         "GET", "/usage", VIEWER, doors.usage.usage, "What tenants have used, for whoever bills them.",
         told_state.UsageTold, asks=UsagePage, refuses=r.REGISTRY, commands=("usage",),
+    )  # fmt: skip
+    yield Act(
+        "GET", "/log-level", VIEWER, doors.levels.show, "How much the logs of all processes say.",
+        told_state.LevelsTold, refuses=r.REGISTRY, commands=("log-level",),
+    )  # fmt: skip
+    yield Act(
+        "PUT", "/log-level", OPERATOR, doors.levels.set, "Have the logs of all processes say more or less.",
+        told_state.LevelSetTold, takes=NewLevel, refuses=r.REGISTRY,
+        example={"level": "debug", "for_s": 600, "wait_s": 1}, commands=("log-level",),
     )  # fmt: skip
     yield Act(
         "POST", "/reload", OWNER, state.reload, "Read the configuration anew.", told_state.ReloadTold,

@@ -55,12 +55,44 @@ class ProcessTold(Told):
     is_silent: bool
 
 
+class LogTold(Told):
+    """How much the log of one process says, and the number of the operator's last word on it."""
+
+    level: str
+    heard: int
+    left_s: float | None
+
+
+class ProcessLevelTold(Told):
+    """One process, how much its log says, and whether it has heard what was asked."""
+
+    gateway: str
+    pid: int
+    level: str | None
+    left_s: float | None
+    silent_s: float
+    state: Literal["done", "unanswered", "silent"]
+
+
+class LevelsTold(Told):
+    """How much the logs of all processes say."""
+
+    processes: list[ProcessLevelTold]
+
+
+class LevelSetTold(LevelsTold):
+    """The same, and whether every process has heard it."""
+
+    done: bool
+
+
 class ProcessHoldingTold(ProcessTold):
     """A process, and what it had when it was last heard of; by the shapes of its own version."""
 
     pools: list[dict[str, Any]]  # of another version, perhaps
     budgets: list[dict[str, Any]]  # the same
     more_pools: int
+    log: LogTold | None
 
 
 class PoolSumTold(Told):

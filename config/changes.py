@@ -45,6 +45,9 @@ RELOADABLE: frozenset[str] = frozenset(
         "logging.level",
         "logging.requests",
         "logging.slow_s",
+        "tracing.sample_ratio",
+        "tracing.statement_text",
+        "tracing.sql_comment",
     }
 )
 """What a running gateway takes over; a test holds it equal to the marks in `defaults.yaml`."""

@@ -55,7 +55,7 @@ class Leaf:
                 unit = " of bytes" if self.name.endswith("_bytes") else ""
                 text = f"a whole number{unit} from {self.low} to {self.high}"
             case Kind.NUMBER:
-                unit = "" if self.name.endswith("_per_s") else " of seconds"
+                unit = "" if self.name.endswith(("_per_s", "_ratio")) else " of seconds"
                 text = f"a number{unit} from {self.low} to {self.high}"
             case Kind.TEXT:
                 text = f"{'a secret text' if self.secret else 'text'} of {self.low} to {self.high} characters"

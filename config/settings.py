@@ -186,6 +186,16 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Tracing:
+    """Which requests are recorded as traces, and who gets them."""
+
+    endpoint: Text | None
+    sample_ratio: Annotated[float, Field(ge=0, le=1)]
+    statement_text: Literal["none", "normalised", "whole"]
+    sql_comment: Literal["none", "sampled"]
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything an operator may set."""
 
@@ -199,3 +209,4 @@ class Settings:
     application: Application
     usage: Usage
     logging: Logging
+    tracing: Tracing

@@ -42,6 +42,7 @@ from tiergate.happenings.moves import MoveCopied, MoveCutOver, MoveFailed, MoveS
 from tiergate.happenings.orders import GatesSet, OrderDone
 from tiergate.happenings.refusals import CheckoutRefused, IsolationViolated, StatementBarred
 from tiergate.happenings.registry import RegistryCounted
+from tiergate.happenings.traces import SpansLost
 from tiergate.happenings.usage import UsageLost, UsageWritten
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -128,19 +129,26 @@ class Log:
                 self.say("info", "audit", entry=entries, act=act, head=head)
             case AuditCut(known, found):
                 self.say("error", "audit-cut", known=known, found=found)
+            case GatesSet() | OrderDone():
+                self._tell_order(event)
+            case MoveStepped() | MoveCutOver() | MoveFailed():
+                self._tell_move(event)
+            case UsageLost(requests):
+                self._limit("error", "usage-lost", "", requests=requests)
+            case SpansLost(requests):
+                self.say("warning", "spans-lost", requests=requests)
+            case LoopFailed(loop, error):
+                self._limit("error", "loop-failed", loop, loop=loop, error=scrub(error))
+            case _:
+                assert_never(event)
+
+    def _tell_order(self, event: GatesSet | OrderDone) -> None:
+        match event:
             case GatesSet(paused, drained):
                 self.say("info", "gates", paused=paused, drained=drained)
             case OrderDone(order, verb, scope, actor, took_s):
                 told = {"verb": verb, "scope": scope, "actor": actor}
                 self.say("info", "order-done", order=order, **told, ms=_ms(took_s))
-            case MoveStepped() | MoveCutOver() | MoveFailed():
-                self._tell_move(event)
-            case UsageLost(requests):
-                self._limit("error", "usage-lost", "", requests=requests)
-            case LoopFailed(loop, error):
-                self._limit("error", "loop-failed", loop, loop=loop, error=scrub(error))
-            case _:
-                assert_never(event)
 
     def _tell_move(self, event: MoveStepped | MoveCutOver | MoveFailed) -> None:
         told: dict[str, object] = {"move": event.move, "tenant": event.tenant}
@@ -246,6 +254,9 @@ def _request_facts(event: RequestAnswered) -> dict[str, object]:
         "queue_ms": _ms(event.queue_s),
         "connect_ms": _ms(event.connect_s),
         "database_ms": _ms(event.database_s),
+        "rows": event.rows,
+        "bytes_in": event.bytes_in,
+        "bytes_out": event.bytes_out,
         **_cause(event.error),
     }
 

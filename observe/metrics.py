@@ -54,6 +54,7 @@ from tiergate.happenings.moves import MoveCopied, MoveCutOver, MoveFailed, MoveS
 from tiergate.happenings.orders import GatesSet, OrderDone
 from tiergate.happenings.refusals import CheckoutRefused, IsolationViolated, StatementBarred
 from tiergate.happenings.registry import RegistryCounted
+from tiergate.happenings.traces import SpansLost
 from tiergate.happenings.usage import UsageLost, UsageWritten
 
 # A series of its own for the moment of each counter's birth would double the answer, and nobody asks it.
@@ -140,6 +141,8 @@ class Metrics:
                 self._moves(event)
             case UsageWritten() | UsageLost():
                 self._usage(event)
+            case SpansLost():
+                pass  # a matter for the log; none of it is a request's
             case LoopFailed(loop=loop):
                 self._loops_failed.add((loop,))
             case _:

@@ -51,7 +51,13 @@ def parent_of(headers: Iterable[tuple[bytes, bytes]]) -> Parent | None:
     None when they speak of none, of several, or not as the standard has it: a trace begins here then.
     A malformed `tracestate` is dropped, and its parent kept.
     """
-    given = [value for name, value in headers if name == b"traceparent"]
+    given: list[bytes] = []
+    states: list[bytes] = []
+    for name, value in headers:
+        if name == b"traceparent":
+            given.append(value)
+        elif name == b"tracestate":
+            states.append(value)
     found = _TRACEPARENT.fullmatch(given[0]) if len(given) == 1 else None
     if found is None:
         return None
@@ -60,11 +66,11 @@ def parent_of(headers: Iterable[tuple[bytes, bytes]]) -> Parent | None:
         return None
     if trace_id == _NO_TRACE or span_id == _NO_SPAN:
         return None
-    state = _state(value for name, value in headers if name == b"tracestate")
+    state = _state(states) if states else ""
     return Parent(trace_id.decode(), span_id.decode(), int(flags, 16) & _KNOWN_FLAGS, state)
 
 
-def _state(values: Iterable[bytes]) -> str:
+def _state(values: list[bytes]) -> str:
     written = b",".join(values).decode("latin-1").split(",")
     members = [member for each in written if (member := each.strip(" \t"))]
     keys = {found[1] for each in members if (found := _MEMBER.fullmatch(each))}

@@ -20,6 +20,8 @@ _COPIES = frozenset({pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatu
 _BAD = pq.ConnStatus.BAD
 _ABORTED = pq.PipelineStatus.ABORTED
 
+Params = Sequence[bytes | None]
+"""Of one statement, in Postgres's text form; None for NULL."""
 Answer = list[PGresult]
 """What one statement gave: 1 result; with rows, 1 per chunk of 512 and a last one without rows."""
 
@@ -66,21 +68,24 @@ class Flight:
         self.at = 0
         self.given: list[PGresult] | None = None
 
-    def ask(self, text: bytes, params: Sequence[bytes | None], *, rows: bool) -> None:
-        """Send *text*; one that comes for the second time is prepared by name, so that it is planned once."""
+    def ask(self, text: bytes, params: Params, *, rows: bool, note: bytes = b"") -> None:
+        """Send *text*; one that comes for the second time is prepared by name, so that it is planned once.
+
+        With a *note* behind it, which is another one each time, it has no name and earns none.
+        """
         conn, names, steps = self._conn, self._names, self._steps
         if not steps and names.evicted:
             for evicted in names.take_evicted():
                 conn.send_close_prepared(evicted)
                 steps.append(_Step(_Kind.CLOSE, b""))
-        name = names.get(text)
-        if name is None:
+        name = None if note else names.get(text)
+        if name is None and not note:
             name = names.make(text)
             if name is not None:
                 conn.send_prepare(name, text)
                 steps.append(_Step(_Kind.PREPARE, text))
         if name is None:
-            conn.send_query_params(text, params)
+            conn.send_query_params(text + note, params)
         else:
             conn.send_query_prepared(name, params)
         steps.append(_Step(_Kind.ROWS if rows else _Kind.ASK, text))

@@ -43,6 +43,8 @@ class Transaction:
     Attributes:
         isolation: None for READ COMMITTED, the default of the request's login.
         max_staleness_s: How old what is read may be; None for what holds now. Of read-only ones alone.
+        note: An SQL comment to stand behind each statement, of our own making; such a statement is not
+            prepared, and does not take the place of one that is.
     """
 
     statements: Sequence[Statement]
@@ -50,6 +52,7 @@ class Transaction:
     read_only: bool = False
     deferrable: bool = False
     max_staleness_s: float | None = None
+    note: bytes = b""
 
     def begin(self) -> bytes:
         """The statement that opens it."""
@@ -227,7 +230,7 @@ async def _fly(
     wire.ask(transaction.begin())
     wire.ask(binding.sql, binding.params)
     for text, statement in zip(fenced, transaction.statements, strict=True):
-        wire.ask(text.sql, statement.params, rows=True)
+        wire.ask(text.sql, statement.params, rows=True, note=transaction.note)
     if to is None:
         _end(wire)
         answers = await wire.fly(max_bytes=limits.max_bytes, until=deadline.at_s)

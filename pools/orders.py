@@ -17,6 +17,7 @@ from typing import assert_never
 
 from observe.busiest import Busiest
 from observe.lately import Lately
+from observe.loudness import Loud
 from pools.gates import Closure
 from pools.holdings import holdings, in_line
 from pools.ledger import Ledger
@@ -58,6 +59,7 @@ class Orders:
         process: How this process names itself.
         busiest, lately: Whom it works for, as far as they are told of requests.
         hold_after_s: For how long it serves without having heard of orders.
+        loud: How much its log says.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Orders:
         self.process = process
         self.busiest, self.lately = Busiest(), Lately()
         self.hold_after_s = hold_after_s
+        self.loud: Callable[[], Loud | None] = lambda: None
         self._ledger = ledger
         self._switchboard = switchboard
         self._emit = emit
@@ -81,6 +84,11 @@ class Orders:
     def wake(self) -> None:
         """There are new orders, or may be."""
         self._woken.set()
+
+    def tell(self) -> None:
+        """Write down soon what this process has."""
+        self._is_written = False
+        self.wake()
 
     async def run_once(self) -> None:
         """Say that this process is there, take what orders there are, and answer them.
@@ -244,7 +252,7 @@ class Orders:
 
     async def _beat(self) -> None:
         began_s, answers = self._loop.time(), self._answers()
-        held = holdings(self._switchboard, most=_MOST_POOLS)
+        held = replace(holdings(self._switchboard, most=_MOST_POOLS), log=self.loud())
         load = replace(self.busiest.load(), lately=self.lately.span(in_line(self._switchboard)))
         await self._ledger.beat(self.process, held, answers, load)
         self._is_written, self._beaten_s, self._told = True, began_s, answers

@@ -10,7 +10,7 @@ leaves the wire `broken`, and a broken wire is only ever closed.
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import psycopg
 from psycopg import pq
@@ -18,7 +18,7 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from pools.dial import cancel
 from pools.errors import ConnectionLost, DeadlineExceeded, ResponseTooLarge
-from pools.flight import Answer, Come, Flight
+from pools.flight import Answer, Come, Flight, Params
 from pools.line import Line
 from pools.names import Names
 
@@ -71,10 +71,10 @@ class Wire:
         """Whether the server still has a transaction open, by its last word."""
         return self._conn.transaction_status != pq.TransactionStatus.IDLE
 
-    def ask(self, text: bytes, params: Sequence[bytes | None] = (), *, rows: bool = False) -> None:
+    def ask(self, text: bytes, params: Params = (), *, rows: bool = False, note: bytes = b"") -> None:
         """Put one statement into the next flight; parameters and results travel as text."""
         try:
-            self._next.ask(text, params, rows=rows)
+            self._next.ask(text, params, rows=rows, note=note)
         except psycopg.OperationalError as exc:
             self.lose(ConnectionLost(str(exc).strip()))  # `fly` tells
 

@@ -8,7 +8,7 @@ without notice. Needs a session of its own: no transaction pooler in between.
 import asyncio
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,6 +60,9 @@ class Heard:
 class Feed:
     """Listens to the registry.
 
+    Attributes:
+        on_level: Called when an operator wants the log to say more or less, with the word as it was sent.
+
     Args:
         on_order: Called when there are new orders, or may be.
         on_tenant: Called when a tenant has changed, or any may have.
@@ -89,6 +92,7 @@ class Feed:
         self._on_order = on_order
         self._on_tenant = on_tenant
         self._on_move = on_move
+        self.on_level: Callable[[Mapping[str, object]], None] = lambda _word: None
         self._timeout_s = timeout_s
         self._heartbeat_s = heartbeat_s
         self._is_lost_told = False
@@ -181,6 +185,8 @@ class Feed:
                 self._on_order()
             case {"move": _}:
                 self._on_move()
+            case {"log_level": dict(word)}:
+                self.on_level(word)
             case _:  # everything, or something that a later tiergate says
                 self._doubt()
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import assert_never
 
+from observe.loudness import Loud
 from registry.placement import Place, PlaceId, Placement
 
 BEAT_S = 5.0
@@ -140,11 +141,13 @@ class Holdings:
         pools: The fullest of its pools.
         budgets: What it may have, and has, of each cluster.
         more_pools: How many pools were left out.
+        log: How much its log says; None where it does not tell.
     """
 
     pools: tuple[Mapping[str, object], ...] = ()
     budgets: tuple[Mapping[str, object], ...] = ()
     more_pools: int = 0
+    log: Loud | None = None
 
 
 @dataclass(frozen=True, slots=True)

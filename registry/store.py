@@ -15,6 +15,7 @@ from registry.rows.contexts import Contexts
 from registry.rows.credentials import Credentials
 from registry.rows.figures import Counting
 from registry.rows.leaving import Leaving
+from registry.rows.levels import Levels
 from registry.rows.loads import Loads
 from registry.rows.moving import Moving
 from registry.rows.orders import Orders
@@ -30,7 +31,7 @@ _CLOSE_S = 2.0
 
 
 class Store(
-    Leaving, Moving, Credentials, Contexts, Replicas, Audit, Whole, Orders, Loads, Counting, AdminKeys,
+    Leaving, Moving, Credentials, Contexts, Replicas, Audit, Whole, Orders, Levels, Loads, Counting, AdminKeys,
     UsageBooks, Storage,
 ):  # fmt: skip
     """Clusters, places, tenants and their moves, keys of all kinds, the audit, processes, orders, usage.

@@ -4,6 +4,7 @@ Any bytes give a `Request` or a `BadRequest`, and nothing else. Who asks is neve
 read from here.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Iterable
@@ -31,6 +32,8 @@ MAX_PARAMS = 65535
 
 MAX_ARRAY_DEPTH = 64
 """Of arrays within arrays; Postgres itself takes 6 (MAXDIM) and says so clearly."""
+
+_QUICK_BYTES = 64 * 1024
 
 # A number that orjson may change: one with a fraction or an exponent, one of 19 digits or more, or -0.
 _FRAGILE = re.compile(rb"[0-9][.eE]|[0-9]{19}|-0")
@@ -84,6 +87,11 @@ def read_request(body: bytes) -> Request:
     if b"\\u0000" in body:  # the only way that JSON can write a NUL
         _refuse_nul(request.statements)
     return request
+
+
+async def read_in_turn(body: bytes) -> Request:
+    """`read_request`, off the event loop when it may take more than a millisecond."""
+    return read_request(body) if len(body) < _QUICK_BYTES else await asyncio.to_thread(read_request, body)
 
 
 # Any: JSON of any shape, here and below; what is wanted is checked before it is used.

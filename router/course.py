@@ -2,10 +2,15 @@
 
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from observe.parents import Parent
+from observe.parents import Parent, parent_of
+from observe.trails import Tracer, Trail
+from pools.lease import Transaction
+from pools.loan import Lease
+from pools.result import Result
 from registry.placement import Placement
+from router.asgi import Headers, Scope
 from router.identify import Caller
 from router.lines import Lines
 from router.replicas import Read
@@ -23,6 +28,7 @@ class Course:
         lines: The answer, where it is streamed.
         read: Of a request that accepts staleness.
         parent: Of a request that is part of a trace.
+        trail: Of one that is recorded.
     """
 
     began: float
@@ -42,6 +48,7 @@ class Course:
     lines: Lines | None = None
     read: Read | None = None
     parent: Parent | None = None
+    trail: Trail | None = None
 
     def headers(self, cors: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """What every answer carries, besides its content type."""
@@ -59,14 +66,16 @@ class Course:
         ]
         if self.read is not None:
             headers += self.read.headers()
+        if self.trail is not None and self.trail.export is not None:
+            headers.append(self.trail.header())
         if self.placement is not None:
             headers.append((b"tiergate-route", route_header(self.placement)))
         return headers
 
-    def event(self, outcome: str, status: int, error: Exception | None) -> RequestAnswered:
+    def ended(self, outcome: str, status: int, error: Exception | None) -> RequestAnswered:
         """That the request has its answer now."""
         lines = self.lines
-        return RequestAnswered(
+        answered = RequestAnswered(
             request_id=self.request_id,
             tenant=self.caller.tenant if self.caller else None,
             tier=self.placement.tier if self.placement else None,
@@ -85,8 +94,47 @@ class Course:
             stalled_s=0.0 if lines is None else lines.stalled_s,
             encode_s=self.encode_s,
             round_trips=self.round_trips,
-            trace_id=self.parent.trace_id if self.parent else None,
+            trace_id=self.trace_id(),
         )
+        if self.trail is not None:
+            self.trail.end(answered)
+        return answered
+
+    def enter(self, hop: str) -> float:
+        """The request comes to this hop; when, on the monotonic clock."""
+        if self.trail is not None:
+            self.trail.enter(hop)
+        return time.monotonic()
+
+    def sent(self, lease: Lease, transaction: Transaction) -> Transaction:
+        """*transaction* as it goes out, now that *lease* has a connection."""
+        if self.trail is None:
+            return transaction
+        texts = [each.text for each in transaction.statements]
+        self.trail.work(lease.placement.place.database, texts, dialled_s=lease.connect_s)
+        return replace(transaction, note=self.trail.comment())
+
+    def came(self, results: list[Result]) -> list[Result]:
+        """These *results* came from the database."""
+        if self.trail is not None:
+            self.trail.done((result.command_tag, len(result.rows)) for result in results)
+        return results
+
+    def trace_id(self) -> str | None:
+        """Of the trace that it is a part of, whether it is recorded or not."""
+        if self.trail is not None:
+            return f"{self.trail.trace_id:032x}"
+        return self.parent.trace_id if self.parent is not None else None
+
+
+def begin(scope: Scope, headers: Headers, tracer: Tracer | None) -> Course:
+    """A request begins, perhaps as part of a trace."""
+    course = Course(time.monotonic(), new_id())
+    if headers.get(b"traceparent") is not None:
+        course.parent = parent_of(scope["headers"])
+    if tracer is not None:
+        course.trail = tracer.begin(course.began, course.parent)
+    return course
 
 
 def route_header(placement: Placement) -> bytes:

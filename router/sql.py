@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from guard.verdict import Guard, parts
-from observe.parents import parent_of
+from observe.trails import Tracer
 from pools.errors import DeadlineExceeded, ResponseTooLarge
 from pools.lease import RequestLimits, Stream, Transaction
 from pools.loan import Lease
@@ -33,10 +33,10 @@ from router.asgi import (
     read_body,
     respond,
 )
-from router.body import Request, read_request
+from router.body import read_in_turn
 from router.choices import transaction, wants_arrays, wants_lines
 from router.cors import of_answers
-from router.course import Course, new_id
+from router.course import Course, begin, new_id
 from router.errors import ReaderTooSlow
 from router.identify import Identifier
 from router.lines import Lines
@@ -50,7 +50,6 @@ from tiergate.events import Emit
 from tiergate.tenant import TenantId, Tier
 
 _JSON = (b"content-type", b"application/json")
-_QUICK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +84,7 @@ class SqlDoor:
         *, replicas: Replicas, cors_origin: str | None, emit: Emit,
     ) -> None:  # fmt: skip
         """*cors_origin* is the origin that browsers may call from, "*" for any, None for none."""
+        self.tracer: Tracer | None = None
         self.limits = limits
         self.guard = guard
         self._identifier = identifier
@@ -104,10 +104,8 @@ class SqlDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every outcome is an answer, but for a caller that hung up."""
         headers = Headers(scope)
-        course = Course(time.monotonic(), new_id())
+        course = begin(scope, headers, self.tracer)
         deadline = Deadline(course.began + self.limits.request_timeout_s)
-        if headers.get(b"traceparent") is not None:
-            course.parent = parent_of(scope["headers"])
         try:
             with self._admission, Attention(receive) as attention:
                 if wants_lines(scope, headers):
@@ -136,7 +134,7 @@ class SqlDoor:
         course = Course(time.monotonic(), new_id())
         deadline = Deadline(course.began + self.limits.request_timeout_s)
         try:
-            request = await _read(body)
+            request = await read_in_turn(body)
             placement = await self._directory.locate(tenant, deadline)
             admit(placement)
             results = await self._run(placement, Transaction(request.statements), course, deadline)
@@ -158,17 +156,20 @@ class SqlDoor:
     ) -> bytes:
         raw = headers.get(b"neon-raw-text-output") == b"true"
         arrays = wants_arrays(headers)
+        course.enter("identify")
         caller = self._identifier.identify_now(scope["headers"])
         if caller is None:
             with self._admission.stranger():
                 caller = await self._identifier.identify(scope["headers"], deadline)
         course.caller = caller
+        course.enter("locate")
         placement = self._directory.locate_now(caller.tenant)
         if placement is None:
             with self._admission.stranger():
                 placement = await self._directory.locate(caller.tenant, deadline)
         course.placement = placement
         course.auth_s = time.monotonic() - course.began
+        course.enter("admit")
         admit(placement)
         self._admission.rates.take(placement, course.began)
         with self._admission.share(placement.tenant, placement.place.cluster):
@@ -180,7 +181,7 @@ class SqlDoor:
             body = await read_body(headers, receive, max_bytes=self.limits.max_request_bytes)
             attention.await_answer()
             course.bytes_in = len(body)
-            request = await _read(body)
+            request = await read_in_turn(body)
             wanted = transaction(request, headers, caller, course)
             modes = [arrays if mode is None else mode for mode in request.array_modes]
             if course.lines is not None:
@@ -191,7 +192,7 @@ class SqlDoor:
                 return b""
         if not self._turns.take_now(placement.tenant):
             await self._turns.take(placement.tenant)
-        began = time.monotonic()
+        began = course.enter("encode")
         if request.batch:
             answered = answer_batch(results, raw=raw, arrays=modes)
         else:
@@ -217,6 +218,7 @@ class SqlDoor:
             try:
                 return await self._run_at(placement, transaction, course, deadline)
             except DOUBTS as doubt:
+                course.enter("locate")
                 placement = await self._relocation.after(doubt, placement, deadline)
                 course.placement = placement
                 admit(placement)
@@ -227,6 +229,7 @@ class SqlDoor:
     ) -> list[Result]:
         # Nobody calls when an operator asks, for the catalogs too: there the database alone is the wall.
         if course.caller is not None and placement.tier not in self.limits.full_sql:
+            course.enter("guard")
             await self._judge([each.text for each in transaction.statements], placement.tier, deadline)
         limits = RequestLimits(
             self.limits.statement_timeout_s[placement.tier],
@@ -234,15 +237,17 @@ class SqlDoor:
             self.limits.schemas,
             placement.tier in self.limits.full_sql,
         )
+        course.enter("queue")
         lease = Lease(self._switchboard, placement, deadline, stays=False)
         try:
             async with lease:
                 if course.read is not None and course.read.reading is not None:
                     course.read.reading.check()
                 began = time.monotonic()
+                transaction = course.sent(lease, transaction)
                 try:
                     if course.lines is None:
-                        return await lease.run(transaction, limits)
+                        return course.came(await lease.run(transaction, limits))
                     ends = Deadline(course.began + self.limits.stream_timeout_s)
                     await lease.stream(transaction, limits, Stream(course.lines, ends))
                     return []
@@ -291,9 +296,4 @@ class SqlDoor:
             await dismiss(receive, send, refusal.status, framed, refusal.body)
 
     def _tell(self, course: Course, outcome: str, status: int, error: Exception | None = None) -> None:
-        self._emit(course.event(outcome, status, error))
-
-
-async def _read(body: bytes) -> Request:
-    """`read_request`, off the event loop when it may take more than a millisecond."""
-    return read_request(body) if len(body) < _QUICK_BYTES else await asyncio.to_thread(read_request, body)
+        self._emit(course.ended(outcome, status, error))

@@ -10,6 +10,7 @@ from tiergate.happenings.moves import MoveEvent
 from tiergate.happenings.orders import OrderEvent
 from tiergate.happenings.refusals import RefusalEvent
 from tiergate.happenings.registry import RegistryCounted
+from tiergate.happenings.traces import SpansLost
 from tiergate.happenings.usage import UsageEvent
 from tiergate.tenant import TenantId, Tier
 
@@ -286,6 +287,7 @@ Event = (
     | UsageEvent
     | RefusalEvent
     | RegistryCounted
+    | SpansLost
     | LoopFailed
 )
 Emit = Callable[[Event], None]

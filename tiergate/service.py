@@ -5,9 +5,6 @@ closes it in the reverse order. Nothing else starts a server or ends one.
 """
 
 import asyncio
-import multiprocessing
-import os
-import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -22,8 +19,8 @@ from fleet.lag import open_lags
 from fleet.provision import Provisioner
 from moves.mover import Mover
 from moves.worker import Worker
-from observe.lines import LineWriter
 from observe.logs import Log
+from observe.loudness import Loudness
 from observe.metrics import Metrics
 from pools.holdings import holdings
 from pools.orders import Orders, leave
@@ -51,9 +48,11 @@ from tiergate.guarding import guard_of
 from tiergate.identifying import identifier
 from tiergate.limits import door_limits, forget_after_s, full_sql, pool_limits, rates, retire_after_s
 from tiergate.listening import Addresses, Server, url
+from tiergate.logs import open_log
 from tiergate.memory import settle
 from tiergate.process import this_process
-from tiergate.signals import signals
+from tiergate.signals import reload_others, signals
+from tiergate.tracing import Tracing, open_tracing
 from verify.run import Verification
 
 _REFRESH_S = 1.0
@@ -89,6 +88,8 @@ class Gateway:
     metrics: Metrics
     log: Log
     emit: Emit
+    loudness: Loudness
+    tracing: Tracing
     reread: Callable[[], Settings]
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -104,6 +105,7 @@ class Gateway:
         self.switchboard.resize(pool_limits(now))
         self.directory.cache.limits = self.keys.cache.limits = Limits.of(now.registry)
         self.door.limits, self.door.guard = door_limits(now), guard
+        self.door.tracer = self.tracing.follow(now)
         self.operations.let_run(full_sql(now))
         self.operations.retire_after_s = self.orders.hold_after_s = retire_after_s(now)
         self.operations.moving.budget = pool_limits(now).max_db_connections
@@ -111,8 +113,8 @@ class Gateway:
         self.door.trust(identifier(now, self.keys))
         self.accounts.apply(now.usage)
         self.admission.max_inflight, self.admission.rates.rates = now.gateway.max_inflight, rates(now)
-        said = now.logging
-        self.log.level, self.log.requests, self.log.slow_s = said.level, said.requests, said.slow_s
+        self.loudness.configure(now.logging.level)
+        self.log.requests, self.log.slow_s = now.logging.requests, now.logging.slow_s
         self.log.say("info", "reloaded", applied=list(found.applied), needs_restart=list(found.needs_restart))
         return found
 
@@ -130,9 +132,7 @@ class Gateway:
     def _reload_all(self) -> dict[str, tuple[str, ...]]:
         """Reload, in the other processes of this gateway too."""
         found = self.reload()
-        parent = multiprocessing.parent_process()
-        if parent is not None and parent.pid is not None and parent.is_alive():
-            os.kill(parent.pid, signal.SIGHUP)
+        reload_others()
         return {"applied": found.applied, "needs_restart": found.needs_restart}
 
     def readiness(self) -> tuple[bool, dict[str, object]]:
@@ -157,15 +157,14 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         SecretUnreadable: The master key is not the one that the registry was made with.
     """
     async with AsyncExitStack() as stack:
-        lines, said = stack.enter_context(LineWriter()), settings.logging
-        log = Log(lines, level=said.level, requests=said.requests, slow_s=said.slow_s)
-        stack.enter_context(log.bridge())
+        log = stack.enter_context(open_log(settings.logging))
         folds: list[Callable[[Event], None]] = [log]
 
         def emit(event: Event) -> None:
             for fold in folds:
                 fold(event)
 
+        tracing = stack.enter_context(open_tracing(settings, emit))
         vault = Vault(settings.secrets.master_key)
         await migrate(settings.registry.url, vault, timeout_s=60)
         store = await stack.enter_async_context(open_store(settings.registry, vault, emit=emit))
@@ -190,6 +189,8 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
             emit=emit, on_order=orders.wake, on_tenant=warmth.wake, on_move=worker.wake,
             timeout_s=settings.registry.timeout_s,
         )  # fmt: skip
+        loudness = Loudness(log, orders.tell)
+        orders.loud, feed.on_level = loudness.told, loudness.hear
         admission = Admission(settings.gateway.max_inflight, rates(settings))
         metrics = Metrics(
             switchboard.snapshot,
@@ -207,13 +208,14 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
             door_limits(settings), replicas=Replicas(lags, emit),
             cors_origin=settings.gateway.cors_origin, emit=emit,
         )  # fmt: skip
+        door.tracer = tracing.tracer
         verification = Verification(
             store, operations, switchboard, schema=settings.application.schema,
             full_sql=lambda: provisioner.full_sql, guard=lambda: door.guard,
         )  # fmt: skip
         gateway = Gateway(
             settings, store, directory, keys, admin_keys, feed, warmth, switchboard, orders, worker,
-            accounts, admission, door, operations, verification, metrics, log, emit, reread,
+            accounts, admission, door, operations, verification, metrics, log, emit, loudness, tracing, reread,
         )  # fmt: skip
         await stack.enter_async_context(_background(gateway))
         yield gateway
@@ -226,6 +228,7 @@ async def _background(gateway: Gateway) -> AsyncIterator[None]:
     async def refresh() -> None:
         while True:
             gateway.metrics.refresh()
+            gateway.tracing.tell_lost()
             gateway.log.flush()
             await asyncio.sleep(_REFRESH_S)
 

@@ -1,6 +1,8 @@
 """What the signals mean to a process that serves."""
 
 import asyncio
+import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,3 +29,10 @@ def signals(stop: asyncio.Event, reload: Callable[[], object], log: Log) -> Iter
     finally:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
+
+
+def reload_others() -> None:
+    """Have the process that started this one reload, and so all that it has started."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None and parent.is_alive():
+        os.kill(parent.pid, signal.SIGHUP)

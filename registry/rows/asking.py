@@ -182,6 +182,6 @@ async def rows(connection: AsyncConnection, statement: Executable) -> Sequence[R
     return (await connection.execute(statement)).mappings().all()
 
 
-async def tell(connection: AsyncConnection, **change: str | bool) -> None:
+async def tell(connection: AsyncConnection, **change: object) -> None:
     """Tell every gateway of *change*, once the transaction has committed; never when it has not."""
     await connection.execute(select(func.pg_notify(CHANNEL, json.dumps(change))))

@@ -8,6 +8,7 @@ from sqlalchemy import Float, RowMapping, cast, delete, func, literal, null, or_
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from observe.busiest import Load
+from observe.loudness import Loud
 from registry.orders import Answer, Holdings, Known, Process
 from registry.rows.asking import Asking, rows
 from registry.tables import GATEWAY_PROCESS
@@ -71,6 +72,9 @@ def _known(found: RowMapping) -> Known:
         found["forget_after_s"],
     )  # fmt: skip
     held, answer = found["holdings"], found["answer"]
-    has = (tuple(held["pools"]), tuple(held["budgets"]), held["more_pools"]) if held is not None else ()
+    has = Holdings()
+    if held is not None:
+        log = Loud(**held["log"]) if held.get("log") is not None else None  # a former version tells none
+        has = Holdings(tuple(held["pools"]), tuple(held["budgets"]), held["more_pools"], log)
     said = Answer(**answer) if answer is not None else None
-    return Known(process, found["started_at"], max(0.0, found["silent_s"]), Holdings(*has), said)
+    return Known(process, found["started_at"], max(0.0, found["silent_s"]), has, said)

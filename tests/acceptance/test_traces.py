@@ -46,7 +46,7 @@ async def test_every_answer_of_the_gateway_has_an_id_and_says_how_long_it_took(
         ("GET", "/tenants", 200),
         ("GET", "/tenants/nobody", 404),
         ("GET", "/nowhere", 404),
-        ("PATCH", "/clusters", 404),
+        ("PATCH", "/clusters", 405),
         ("POST", "/tenants", 422),
     ],
 )

@@ -199,10 +199,11 @@ async def run(
     statement_timeout_s: float = 30,
     max_bytes: int = 64 << 20,
     full_sql: bool = False,
+    note: bytes = b"",
 ) -> list[Result]:
     """Run statements as *placement*'s tenant in one transaction on a lease of their own."""
     told = [Statement(text) if isinstance(text, str) else text for text in statements]
-    transaction = Transaction(told, isolation, read_only=read_only, deferrable=deferrable)
+    transaction = Transaction(told, isolation, read_only=read_only, deferrable=deferrable, note=note)
     async with switchboard.lease(placement, Deadline.after(within_s)) as lease:
         return await lease.run(transaction, RequestLimits(statement_timeout_s, max_bytes, full_sql=full_sql))
 

@@ -35,6 +35,7 @@ def test_every_command_that_was_promised_is_there() -> None:
             "serve",
             "check",
             "reload",
+            "log-level",
             "psql",
             "audit",
             "verify",

@@ -75,6 +75,9 @@ def test_a_line_says_who_asked_and_where_the_time_went() -> None:
         "queue_ms": 0.0,
         "connect_ms": 0.0,
         "database_ms": 1.0,
+        "rows": 0,
+        "bytes_in": 0,
+        "bytes_out": 0,
     }
 
 

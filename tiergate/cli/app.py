@@ -12,6 +12,7 @@ from tiergate.cli import (
     gateway,
     gateways,
     keys,
+    levels,
     moves,
     moving,
     orders,
@@ -38,6 +39,7 @@ top.add_to(app)
 advise.add_to(app)
 usage.add_to(app)
 orders.add_to(app)
+levels.add_to(app)
 app.add_typer(clusters.app, name="cluster")
 app.add_typer(tenants.app, name="tenant")
 moving.add_to(app)
