@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from admin import refusals as r
-from admin import told, told_audit, told_state
+from admin import told, told_audit, told_load, told_state
 from admin.across_door import PATH, AcrossDoor
 from admin.acts import Acts
 from admin.admin_keys import AdminKeyRoutes, NewAdminKey
@@ -77,15 +77,15 @@ def _gateway(doors: Doors) -> Iterator[Act]:
     )  # fmt: skip
     yield Act(
         "GET", "/advice", VIEWER, doors.advice.advise, "Who stands out, and what to do with them.",
-        told_state.AdviceTold, asks=Wanted, refuses=(*r.REGISTRY, r.UnknownCluster), commands=("advise",),
+        told_load.AdviceTold, asks=Wanted, refuses=(*r.REGISTRY, r.UnknownCluster), commands=("advise",),
     )  # fmt: skip
     yield Act(
         "GET", "/busiest", VIEWER, doors.busiest.busiest, "Who is served, fails and waits most now.",
-        told_state.BusiestTold, asks=BusiestPage, refuses=r.REGISTRY, commands=("top",),
+        told_load.BusiestTold, asks=BusiestPage, refuses=r.REGISTRY, commands=("top",),
     )  # fmt: skip
     yield Act(
         "GET", "/usage", VIEWER, doors.usage.usage, "What tenants have used, for whoever bills them.",
-        told_state.UsageTold, asks=UsagePage, refuses=r.REGISTRY, commands=("usage",),
+        told_load.UsageTold, asks=UsagePage, refuses=r.REGISTRY, commands=("usage",),
     )  # fmt: skip
     yield Act(
         "GET", "/log-level", VIEWER, doors.levels.show, "How much the logs of all processes say.",

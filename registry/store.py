@@ -31,8 +31,8 @@ _CLOSE_S = 2.0
 
 
 class Store(
-    Leaving, Moving, Credentials, Contexts, Replicas, Audit, Whole, Orders, Levels, Loads, Counting, AdminKeys,
-    UsageBooks, Storage,
+    Leaving, Moving, Credentials, Contexts, Replicas, Audit, Whole, Orders, Levels, Loads, Counting,
+    AdminKeys, UsageBooks, Storage,
 ):  # fmt: skip
     """Clusters, places, tenants and their moves, keys of all kinds, the audit, processes, orders, usage.
 

@@ -121,13 +121,10 @@ class Gateway:
     def for_admin(self) -> AdminGateway:
         """What the admin port may see and do."""
         return AdminGateway(
-            metrics=self.metrics.show,
-            readiness=self.readiness,
+            metrics=self.metrics.show, readiness=self.readiness, reload=self._reload_all,
             pools=lambda: holdings(self.switchboard, most=self.settings.pools.max_pools),
-            reload=self._reload_all,
-            run=self.door.run_as,
-            verify=self.verification.run,
-        )
+            run=self.door.run_as, verify=self.verification.run,
+        )  # fmt: skip
 
     def _reload_all(self) -> dict[str, tuple[str, ...]]:
         """Reload, in the other processes of this gateway too."""
@@ -215,7 +212,8 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         )  # fmt: skip
         gateway = Gateway(
             settings, store, directory, keys, admin_keys, feed, warmth, switchboard, orders, worker,
-            accounts, admission, door, operations, verification, metrics, log, emit, loudness, tracing, reread,
+            accounts, admission, door, operations, verification, metrics, log, emit, loudness, tracing,
+            reread,
         )  # fmt: skip
         await stack.enter_async_context(_background(gateway))
         yield gateway
