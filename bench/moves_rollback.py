@@ -111,6 +111,7 @@ async def measure(options: argparse.Namespace) -> tuple[Told, str]:
                     show.moves.append(await one_move(course, number, target))
                 forget(ledger, show)
             show.writes = written(course)
+            show.said = dict(ledger.said)
         version = ground.registry.version
     show.took_s = round(time.monotonic() - began_s, 1)
     return told, version
@@ -135,6 +136,8 @@ def report(told: Told, postgres: str, options: argparse.Namespace) -> None:
     title = f"{options.clients} clients, each asking every {options.every * 1e3:.0f} ms"
     machine = describe_machine(postgres, _PACKAGES)
     print_table(title, machine, headings, rows, failures={"clients": told.show.failed}, remarks=remarks)
+    for code, said in told.show.said.items():
+        print(f"{code}: {said}", file=sys.stderr)
 
 
 async def run(options: argparse.Namespace) -> int:
