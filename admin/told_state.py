@@ -32,12 +32,21 @@ class PoolTold(Told):
     default_pool_size: int
 
 
+class LogTold(Told):
+    """How much the log of one process says, and the number of the operator's last word on it."""
+
+    level: str
+    heard: int
+    left_s: float | None
+
+
 class PoolsTold(Told):
     """What one process holds."""
 
     pools: list[PoolTold]
     budgets: list[BudgetTold]
     more_pools: int
+    log: LogTold | None
 
 
 class ProcessTold(Told):
@@ -50,14 +59,6 @@ class ProcessTold(Told):
     started_at: datetime
     silent_s: float
     is_silent: bool
-
-
-class LogTold(Told):
-    """How much the log of one process says, and the number of the operator's last word on it."""
-
-    level: str
-    heard: int
-    left_s: float | None
 
 
 class ProcessLevelTold(Told):

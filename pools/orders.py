@@ -25,7 +25,7 @@ from pools.switchboard import Switchboard
 from pools.wire import Wire
 from registry.cache import jitter
 from registry.errors import RegistryFailed, RegistryUnavailable
-from registry.orders import BEAT_S, Answer, Kind, Known, Order, Process, Verb
+from registry.orders import BEAT_S, Answer, Holdings, Kind, Known, Order, Process, Verb
 from tiergate.deadline import finish
 from tiergate.events import Emit, LoopFailed
 from tiergate.happenings.orders import OrderDone
@@ -250,9 +250,13 @@ class Orders:
         silent_s = self._loop.time() - self._beaten_s
         return silent_s > BEAT_S / 2 or (silent_s > _TELL_S and now != told)
 
+    def held(self, *, most: int) -> Holdings:
+        """What this process has of connections, *most* of its pools; and how much its log says."""
+        return replace(holdings(self._switchboard, most=most), log=self.loud())
+
     async def _beat(self) -> None:
         began_s, answers = self._loop.time(), self._answers()
-        held = replace(holdings(self._switchboard, most=_MOST_POOLS), log=self.loud())
+        held = self.held(most=_MOST_POOLS)
         load = replace(self.busiest.load(), lately=self.lately.span(in_line(self._switchboard)))
         await self._ledger.beat(self.process, held, answers, load)
         self._is_written, self._beaten_s, self._told = True, began_s, answers

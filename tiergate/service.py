@@ -22,7 +22,6 @@ from moves.worker import Worker
 from observe.logs import Log
 from observe.loudness import Loudness
 from observe.metrics import Metrics
-from pools.holdings import holdings
 from pools.orders import Orders, leave
 from pools.switchboard import Switchboard, open_switchboard
 from registry.admin_keys import AdminKeys, Both, open_admin_keys
@@ -122,7 +121,7 @@ class Gateway:
         """What the admin port may see and do."""
         return AdminGateway(
             metrics=self.metrics.show, readiness=self.readiness, reload=self._reload_all,
-            pools=lambda: holdings(self.switchboard, most=self.settings.pools.max_pools),
+            pools=lambda: self.orders.held(most=self.settings.pools.max_pools),
             run=self.door.run_as, verify=self.verification.run,
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ from tests.support.prometheus import Prometheus, find_prometheus, open_prometheu
 from tests.support.waiting import wait_until
 
 DASHBOARDS = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
-CHOSEN = {"$__rate_interval": "1m", "$tier": ".*", "$cluster": ".*", "$instance": ".*"}
+CHOSEN = {"$__rate_interval": "10m", "$tier": ".*", "$cluster": ".*", "$instance": ".*"}
 READ = "SELECT count(*) AS n FROM projects"
 # A value of `rate` needs two scrapes, a recorded one an evaluation more; and half the suite runs beside it.
 WITHIN_S = 60.0

@@ -117,7 +117,7 @@ async def test_a_preflight_lets_every_header_of_the_format_through(strict: Stric
     assert set(allowed) == {
         "authorization", "content-type", "neon-connection-string", "neon-raw-text-output", "neon-array-mode",
         "neon-pool-opt-in", "neon-batch-read-only", "neon-batch-isolation-level", "neon-batch-deferrable",
-        "tiergate-max-staleness",
+        "tiergate-max-staleness", "traceparent", "tracestate",
     }  # fmt: skip
     assert (without.status, [name for name in without.headers if name.startswith("access")]) == (204, [])
 

@@ -244,8 +244,10 @@ async def unchained(store: Store, database: str) -> None:
         "ALTER TABLE tiergate_registry.data_database DROP context_retiring, DROP context_since",
         "ALTER TABLE tiergate_registry.tenant DROP requests_per_s, DROP burst, DROP max_tenant_inflight,"
         " DROP max_tenant_waiting, DROP weight, DROP warm, DROP compliance",
+        "ALTER TABLE tiergate_registry.cluster DROP storage_due_at",
         "DROP TABLE tiergate_registry.replica, tiergate_registry.gateway_process,"
-        " tiergate_registry.pool_order, tiergate_registry.move_step, tiergate_registry.move",
+        " tiergate_registry.pool_order, tiergate_registry.move_step, tiergate_registry.move,"
+        " tiergate_registry.usage, tiergate_registry.usage_writer, tiergate_registry.admin_key",
         "UPDATE tiergate_registry.revision SET version_num = '0002'",
     )
 

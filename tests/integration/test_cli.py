@@ -320,7 +320,7 @@ async def test_a_key_is_shown_once_and_can_be_replaced_and_revoked(operator: Ope
         (["cluster", "add", "x", "--tier", "standard", "--dsn", "host=h"], 1, "must give user and dbname"),
         (["psql", "acme", "-f", "missing.sql"], 2, "missing.sql cannot be read"),
         (["tenant", "list", "--admin", "127.0.0.1:8081"], 2, "no URL"),
-        (["tenant", "list", "--key", "wrong"], 1, "admin key is missing or wrong"),
+        (["tenant", "list", "--key", "wrong"], 1, "admin key is missing or not valid"),
         (["tenant", "list", "--admin", "http://127.0.0.1:1"], 3, "does not answer"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
