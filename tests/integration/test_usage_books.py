@@ -194,15 +194,18 @@ async def test_what_is_kept_is_bounded_and_what_is_lost_of_it_is_told(store: Sto
     assert writing.lost > 0
 
 
-async def test_ten_thousand_tenants_are_written_a_thousand_at_a_time(store: Store) -> None:
+async def test_ten_thousand_tenants_are_written_in_many_statements_and_whole(
+    store: Store, database: str
+) -> None:
     writing = Writing(store)
     writing.ask(*(f"t-{number:05}" for number in range(10_000)))
 
     assert await writing.books.run_once() == 10_000
-    [count] = await store.usage(
-        Wanted(Period.HOUR, after=Mark(TenantId("t-09998"), HOUR, Tier.STANDARD)), limit=9
-    )
-    assert (count.mark.tenant, BATCH_ROWS) == ("t-09999", 1000)
+    after = Mark(TenantId("t-09998"), HOUR, Tier.STANDARD)
+    [last] = await store.usage(Wanted(Period.HOUR, after=after), limit=9)
+    assert (last.mark.tenant, last.requests) == ("t-09999", 1)
+    numbers = "SELECT sequence FROM tiergate_registry.usage_writer"
+    assert await run_sql(database, numbers) == [(10_000 // BATCH_ROWS,)]
 
 
 async def test_who_ends_writes_what_is_left(store: Store) -> None:
