@@ -178,12 +178,19 @@ async def door(gateway: Running) -> AsyncIterator[Door]:
         yield opened
 
 
-@pytest.fixture(scope="session")
-async def operator(gateway: Running) -> AsyncIterator[Operator]:
-    """The gateway's admin API."""
+@asynccontextmanager
+async def open_operator(gateway: Running) -> AsyncIterator[Operator]:
+    """A gateway's admin API."""
     headers = {"authorization": f"Bearer {gateway.admin_key}"}
     async with httpx.AsyncClient(base_url=gateway.admin, headers=headers, timeout=40) as client:
         yield Operator(client)
+
+
+@pytest.fixture(scope="session")
+async def operator(gateway: Running) -> AsyncIterator[Operator]:
+    """The gateway's admin API."""
+    async with open_operator(gateway) as opened:
+        yield opened
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Operator, Running
+from tests.acceptance.conftest import Operator, open_demo, open_operator
 from tests.support.http import query, request
 from tests.support.load import Load, open_load
 from tests.support.postgres import server_folder
@@ -43,21 +43,22 @@ async def moved(operator: Operator) -> None:
 
 
 @pytest.fixture(scope="module")
-async def prometheus(gateway: Running, operator: Operator) -> AsyncIterator[Prometheus]:
-    """One that has seen the demo at work, and a move."""
+async def prometheus() -> AsyncIterator[Prometheus]:
+    """One that has seen a demo at work, and a move; a demo of its own, as any gateway of a registry moves."""
     program = find_prometheus()
     if program is None:
         pytest.skip("there is no Prometheus here: apt-get install prometheus")
-    requests = [(request(tenant.key, query(READ)), b'"n"') for tenant in gateway.tenants.values()]
     with server_folder() as folder:
-        async with (
-            open_prometheus(program, folder, gateway.admin) as opened,
-            open_load(gateway.url, requests, callers=4, every_s=0.05) as load,
-        ):
-            await wait_until(lambda: opened.ask("up == 1"), within_s=WITHIN_S, what="the first scrape")
-            await moved(operator)
-            await is_well(load)
-            yield opened
+        async with open_demo(folder / "demo") as gateway, open_operator(gateway) as operator:
+            requests = [(request(tenant.key, query(READ)), b'"n"') for tenant in gateway.tenants.values()]
+            async with (
+                open_prometheus(program, folder, gateway.admin) as opened,
+                open_load(gateway.url, requests, callers=4, every_s=0.05) as load,
+            ):
+                await wait_until(lambda: opened.ask("up == 1"), within_s=WITHIN_S, what="the first scrape")
+                await moved(operator)
+                await is_well(load)
+                yield opened
 
 
 async def is_well(load: Load) -> None:
