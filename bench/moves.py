@@ -34,8 +34,8 @@ ROUTE = (
 """From standard-a on: each of the nine directions between tiers, and home again."""
 QUIET_S, AFTER_S = 1.0, 0.5
 ENDS_S = 180.0
-_DISK = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
-_PACKAGES = ("psycopg", "asyncpg", "uvicorn", "httptools")
+DISK = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
+PACKAGES = ("psycopg", "asyncpg", "uvicorn", "httptools")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def forget(ledger: Ledger, show: Show) -> None:
 async def show_moves(options: argparse.Namespace) -> tuple[Show, str]:
     """Every move in turn."""
     show, began_s = Show(), time.monotonic()
-    async with open_ground(CLUSTERS, settings=_DISK) as ground:
+    async with open_ground(CLUSTERS, settings=DISK) as ground:
         tenant = await ground.create_tenant("standard-a")
         async with (
             ground.gateways(options.gateways) as gateways,
@@ -239,7 +239,7 @@ def _spreads(show: Show) -> dict[str, list[float]]:
 async def run(options: argparse.Namespace) -> int:
     """Move, report; the status to end with."""
     show, postgres = await show_moves(options)
-    machine = describe_machine(postgres, _PACKAGES)
+    machine = describe_machine(postgres, PACKAGES)
     if options.json:
         facts = {**asdict(show), "wrong": show.wrong, "machine": asdict(machine)}
         facts["spread"] = {name: quantiles(values) for name, values in _spreads(show).items()}

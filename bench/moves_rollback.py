@@ -13,9 +13,9 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 
-from bench.moves import Moved, Show, forget, one_move
+from bench.moves import DISK, PACKAGES, Moved, Show, forget, one_move
 from bench.progress import step
-from bench.report import describe_machine, print_table
+from bench.report import Machine, describe_machine, print_table
 from registry.moves import MoveState, Wanted
 from tests.support.grounds import Course, open_ground
 from tests.support.ledgers import open_ledger
@@ -25,8 +25,6 @@ HOME, AWAY = "standard-a", "premium-a"
 ENDS_S = 300.0
 _SOAKS_S = 7 * 86_400.0
 _LOOK_EVERY_S = 10.0
-_DISK = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
-_PACKAGES = ("psycopg", "asyncpg", "uvicorn", "httptools")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ async def there_and_back(course: Course, show: Show, seconds: float) -> Returned
 async def measure(options: argparse.Namespace) -> tuple[Told, str]:
     """The whole journey; and the version of Postgres."""
     show, began_s = Show(), time.monotonic()
-    async with open_ground((HOME, AWAY), settings=_DISK) as ground:
+    async with open_ground((HOME, AWAY), settings=DISK) as ground:
         tenant = await ground.create_tenant(HOME)
         async with (
             ground.gateways(options.gateways) as gateways,
@@ -117,7 +115,7 @@ async def measure(options: argparse.Namespace) -> tuple[Told, str]:
     return told, version
 
 
-def report(told: Told, postgres: str, options: argparse.Namespace) -> None:
+def report(told: Told, machine: Machine, options: argparse.Namespace) -> None:
     """Print a table."""
 
     def row(name: str, way: Returned | Moved) -> tuple[str, ...]:
@@ -134,7 +132,6 @@ def report(told: Told, postgres: str, options: argparse.Namespace) -> None:
         f"failed requests: {told.show.failed or 0}",
     ]
     title = f"{options.clients} clients, each asking every {options.every * 1e3:.0f} ms"
-    machine = describe_machine(postgres, _PACKAGES)
     print_table(title, machine, headings, rows, failures={"clients": told.show.failed}, remarks=remarks)
     for code, said in told.show.said.items():
         print(f"{code}: {said}", file=sys.stderr)
@@ -143,11 +140,11 @@ def report(told: Told, postgres: str, options: argparse.Namespace) -> None:
 async def run(options: argparse.Namespace) -> int:
     """Measure, report; the status to end with."""
     told, postgres = await measure(options)
+    machine = describe_machine(postgres, PACKAGES)
     if options.json:
-        machine = describe_machine(postgres, _PACKAGES)
         print(json.dumps({**asdict(told), "machine": asdict(machine)}, indent=2))
     else:
-        report(told, postgres, options)
+        report(told, machine, options)
     return 0 if told.is_good else 1
 
 

@@ -42,9 +42,7 @@ def distrust(wire: Wire, answers: list[Answer]) -> None:
     """
     begin, *tags, commit, reset = [command_tag(answer).partition(b" ")[0] for answer in answers]
     if not (_TAGS.issuperset(tags) and begin == b"BEGIN" and commit in _COMMITTED and reset in _RESET):
-        wire.is_strange = not (
-            wire.doubtful or _TAGS.issuperset(tags)
-        )  # it was in doubt before: all was meant
+        wire.is_strange = not (wire.doubtful or _TAGS.issuperset(tags))  # in doubt before: all was meant
         wire.doubtful = True
 
 

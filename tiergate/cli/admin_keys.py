@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tiergate.cli.admin import find_address, open_admin, path_of
-from tiergate.cli.options import AdminKey, AdminUrl, AsJson, moment
+from tiergate.cli.options import AdminKey, AdminUrl, AsJson, KeyId, id_of_key, moment
 from tiergate.cli.output import print_json, print_rows, say
 
 app = typer.Typer(help="Keys of operators, each with a name and a role.", no_args_is_help=True)
@@ -72,19 +72,14 @@ def list_keys(admin: AdminUrl = None, key: AdminKey = None, as_json: AsJson = Fa
 
 @app.command(epilog="Example: [bold]tiergate admin key revoke k7f2m4xq2a5c[/bold]")
 def revoke(
-    key_id: Annotated[
-        str,
-        typer.Argument(metavar="ID", help="The key's id, from the list; not the key.", show_default=False),
-    ],
+    key_id: KeyId,
     admin: AdminUrl = None,
     key: AdminKey = None,
     as_json: AsJson = False,
 ) -> None:
     """End an operator's key at once, on every gateway."""
     with open_admin(find_address(admin, key)) as api:
-        # Whoever pastes the whole key means its id; the secret must not end up in a URL.
-        key_id = key_id.split("_")[1] if key_id.startswith("tga_") else key_id
-        answer = api.ask("DELETE", path_of("admin-keys", key_id))
+        answer = api.ask("DELETE", path_of("admin-keys", id_of_key(key_id)))
     if as_json:
         print_json(answer)
         return

@@ -7,7 +7,7 @@ import typer
 
 from tiergate.cli.admin import find_address, open_admin, path_of
 from tiergate.cli.listing import list_all
-from tiergate.cli.options import AdminKey, AdminUrl, AsJson, TenantName, moment, seconds
+from tiergate.cli.options import AdminKey, AdminUrl, AsJson, KeyId, TenantName, id_of_key, moment, seconds
 from tiergate.cli.output import print_json, print_rows, say
 
 app = typer.Typer(help="API keys, with which services call as a tenant.", no_args_is_help=True)
@@ -96,20 +96,15 @@ def list_keys(
 
 @app.command(epilog="Example: [bold]tiergate key revoke k7f2m4xq2a5c[/bold]")
 def revoke(
-    key_id: Annotated[
-        str,
-        typer.Argument(metavar="ID", help="The key's id, from the list; not the key.", show_default=False),
-    ],
+    key_id: KeyId,
     admin: AdminUrl = None,
     key: AdminKey = None,
     as_json: AsJson = False,
 ) -> None:
     """End a key at once, on every gateway."""
     with open_admin(find_address(admin, key)) as api:
-        # Whoever pastes the whole key means its id; the secret must not end up in a URL.
-        key_id = key_id.split("_")[1] if key_id.startswith("tg_") else key_id
-        answer = api.ask("DELETE", path_of("keys", key_id))
+        answer = api.ask("DELETE", path_of("keys", id_of_key(key_id)))
     if as_json:
         print_json(answer)
         return
-    say(f"The key {key_id} is valid no more.")
+    say(f"The key {id_of_key(key_id)} is valid no more.")

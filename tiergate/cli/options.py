@@ -45,6 +45,10 @@ TenantName = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's 
 ClusterName = Annotated[
     str, typer.Argument(metavar="CLUSTER", help="The cluster's name.", show_default=False)
 ]
+KeyId = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The key's id, from the list; not the key.", show_default=False),
+]
 TierName = Annotated[Tier, typer.Option("--tier", help="How its tenants are kept apart.", show_default=False)]
 Region = Annotated[
     str | None, typer.Option("--region", metavar="REGION", help="Where rows must stay.", show_default=False)
@@ -125,6 +129,12 @@ def past(text: str, option: str) -> datetime:
     if _DURATION.fullmatch(text.strip()):
         return datetime.now(UTC) - timedelta(seconds=min(seconds(text, option), _LONGEST_AGO_S))
     return moment(text, option)
+
+
+def id_of_key(text: str) -> str:
+    """The id, also of a whole key, be it a tenant's or an operator's: that must not end up in a URL."""
+    is_key = text.startswith(("tg_", "tga_"))
+    return text.split("_")[1] if is_key else text
 
 
 def read_text(path: Path, option: str) -> str:
