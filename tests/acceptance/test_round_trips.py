@@ -14,6 +14,7 @@ from tests.support.proxy import Proxy, open_proxy
 from tiergate.tenant import Tier
 
 REQUESTS = 20
+ROUNDS = 10
 ONE = "SELECT id, name FROM projects ORDER BY id LIMIT 3"
 BATCH = [f"SELECT {number} AS n, count(*) FROM tasks" for number in range(5)]
 
@@ -76,19 +77,18 @@ async def test_a_warm_request_costs_one_round_trip_to_postgres(
 
 
 async def test_a_warm_request_costs_no_round_trip_to_the_registry(counted: Counted) -> None:
-    """The best of three counts, since a heartbeat goes the same way every 5 s."""
+    """What the gateway itself says to the registry goes the same way, so some round has to be all silence."""
     for tier in Tier:
         await counted.ask(tier, [ONE])
     counts = []
-    for _ in range(3):
+    while 0 not in counts and len(counts) < ROUNDS:
         before = counted.registry.round_trips
         for tier in Tier:
             for _ in range(REQUESTS):
                 await counted.ask(tier, [ONE])
         counts.append(counted.registry.round_trips - before)
 
-    assert min(counts) == 0
-    assert max(counts) <= 2
+    assert 0 in counts, counts
 
 
 async def test_a_first_request_of_a_tenant_asks_the_registry_for_key_and_place(counted: Counted) -> None:
