@@ -80,7 +80,7 @@ async def test_a_warm_request_costs_no_round_trip_to_the_registry(counted: Count
     """What the gateway itself says to the registry goes the same way, so some round has to be all silence."""
     for tier in Tier:
         await counted.ask(tier, [ONE])
-    counts = []
+    counts: list[int] = []
     while 0 not in counts and len(counts) < ROUNDS:
         before = counted.registry.round_trips
         for tier in Tier:
