@@ -21,6 +21,7 @@ from registry.store import Store, open_store
 from registry.tables import CHANNEL
 from registry.vault import Vault
 from tests.support.postgres import run_sql, url_of
+from tests.support.waiting import hold_within
 from tiergate.deadline import Deadline
 from tiergate.events import Event, RegistryFound, RegistryLost
 from tiergate.tenant import TenantId, Tier
@@ -175,34 +176,48 @@ async def test_a_tenant_that_was_unknown_is_known_once_it_is_created_elsewhere(g
 
 async def test_a_suspension_is_seen_by_another_gateway_within_100_ms(gateways: Two) -> None:
     await create(gateways.here)
-    await gateways.there.directory.locate(ACME, soon())
-    gateways.there.directory_ear.forgotten.clear()
-    started_s = time.monotonic()
+    there = gateways.there
 
-    await gateways.here.store.set_state(ACME, TenantState.SUSPENDED, actor="alice")
-    await gateways.there.directory_ear.wait_forgotten(ACME)
-    seen = await gateways.there.directory.locate(ACME, soon())
+    async def is_seen(state: TenantState) -> None:
+        async with asyncio.timeout(10):
+            while True:
+                there.directory_ear.bell.clear()
+                if (await there.directory.locate(ACME, soon())).state is state:
+                    return
+                await there.directory_ear.bell.wait()
 
-    assert seen.state is TenantState.SUSPENDED
-    assert time.monotonic() - started_s < 0.1
+    async def timed() -> float:
+        await is_seen(TenantState.ACTIVE)
+        started_s = time.monotonic()
+        await gateways.here.store.set_state(ACME, TenantState.SUSPENDED, actor="alice")
+        await is_seen(TenantState.SUSPENDED)
+        took_s = time.monotonic() - started_s
+        await gateways.here.store.set_state(ACME, TenantState.ACTIVE, actor="alice")
+        return took_s
+
+    await hold_within(0.1, timed, what="a suspension to be seen")
 
 
 async def test_a_revocation_is_seen_by_another_gateway_within_100_ms(gateways: Two) -> None:
     await create(gateways.here)
-    text, credential = new_key(ACME, [Scope.READ])
-    await gateways.here.store.add_credential(credential, actor="alice")
-    await gateways.there.keys_ear.wait_forgotten(credential.id)
-    await gateways.there.keys.check(text, soon())
-    gateways.there.keys_ear.forgotten.clear()
-    started_s = time.monotonic()
 
-    await gateways.here.store.revoke_credential(credential.id, actor="alice")
-    await gateways.there.keys_ear.wait_forgotten(credential.id)
-
-    assert gateways.there.keys.check_now(text) is None
-    assert time.monotonic() - started_s < 0.1
-    with pytest.raises(UnknownKey):
+    async def timed() -> float:
+        text, credential = new_key(ACME, [Scope.READ])
+        await gateways.here.store.add_credential(credential, actor="alice")
+        await gateways.there.keys_ear.wait_forgotten(credential.id)
         await gateways.there.keys.check(text, soon())
+        gateways.there.keys_ear.forgotten.clear()
+        started_s = time.monotonic()
+
+        await gateways.here.store.revoke_credential(credential.id, actor="alice")
+        await gateways.there.keys_ear.wait_forgotten(credential.id)
+        assert gateways.there.keys.check_now(text) is None
+        took_s = time.monotonic() - started_s
+        with pytest.raises(UnknownKey):
+            await gateways.there.keys.check(text, soon())
+        return took_s
+
+    await hold_within(0.1, timed, what="a revocation to be seen")
 
 
 async def test_after_a_lost_connection_nothing_is_believed_and_changes_are_heard_again(

@@ -4,11 +4,12 @@ import asyncio
 import inspect
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
 _LOOK_S = 0.02
+_TRIES = 10
 
 
 async def wait_until(
@@ -29,6 +30,23 @@ async def wait_until(
         if time.monotonic() > ends_s:
             raise AssertionError(f"{what}: not within {within_s:g} s; last seen: {seen!r}")
         await asyncio.sleep(_LOOK_S)
+
+
+async def hold_within(within_s: float, timed: Callable[[], Awaitable[float]], *, what: str) -> list[float]:
+    """Hold that *what*, which *timed* does and times in seconds, takes no longer; all that it took.
+
+    It is tried again when it does: whoever else uses the machine makes some tries longer, and only what
+    is our own doing makes all of them so.
+
+    Raises:
+        AssertionError: Not one of several tries was done in time.
+    """
+    took_s: list[float] = []
+    while len(took_s) < _TRIES:
+        took_s.append(await timed())
+        if took_s[-1] <= within_s:
+            return took_s
+    raise AssertionError(f"{what}: never within {within_s:g} s but after {[round(s, 3) for s in took_s]}")
 
 
 def is_alive(pid: int) -> bool:

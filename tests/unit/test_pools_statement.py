@@ -233,9 +233,9 @@ def test_renaming_takes_time_in_proportion_to_the_text() -> None:
 
     def took_s(names: int) -> float:
         text = "(SELECT '" + "é" * 20_000 + "'" + ", app.a" * names + ")"
-        began = time.perf_counter()
+        began = time.process_time()  # that others use the machine too is not its time
         assert fence(text, APP).sql.count(b'"pl_x"') == names
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     assert min(took_s(6_000) for _ in range(3)) < 10 * min(took_s(1_500) for _ in range(3))
 
