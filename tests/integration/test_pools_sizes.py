@@ -69,11 +69,12 @@ async def test_a_used_pool_keeps_its_minimum_until_it_has_rested(two: list[Place
 async def test_nobody_takes_a_pools_minimum_away(two: list[Placement]) -> None:
     keeper, greedy = two
     heard = Heard()
-    limits = pool_limits(replace(POOL, min_pool_size=1, query_wait_timeout=0.6), budget=3)
-    async with open_pools(limits, heard) as switchboard, AsyncExitStack() as lent:
+    limits = replace(POOL, min_pool_size=1)
+    async with open_pools(pool_limits(limits, budget=3), heard) as switchboard, AsyncExitStack() as lent:
         await run(switchboard, keeper, "SELECT 1")
         for _ in range(2):
             await lent.enter_async_context(switchboard.lease(greedy, Deadline.after(20)))
+        switchboard.resize(pool_limits(replace(limits, query_wait_timeout=0.6), budget=3))
         with pytest.raises(Exception, match="no free connection"):
             await run(switchboard, greedy, "SELECT 1")
 

@@ -216,16 +216,18 @@ async def test_a_waiter_cancelled_at_the_very_hand_over_passes_the_connection_on
 
 
 async def test_a_wait_timed_out_at_the_very_hand_over_passes_the_connection_on(acme: Placement) -> None:
-    async with open_pools(pool_limits(replace(ONE, query_wait_timeout=0.05))) as switchboard:
+    async with open_pools(pool_limits(ONE)) as switchboard:
         pool = switchboard.pool(acme)
         loop = asyncio.get_running_loop()
         async with switchboard.lease(acme, Deadline.after(20)) as lease:
             wire, lease._wire = lease._wire, None
         assert wire is not None
+        switchboard.resize(pool_limits(replace(ONE, query_wait_timeout=0.5)))
+        began = loop.time()
         waiter = asyncio.create_task(lent(switchboard, acme))
         await until_waiting(pool, 1)
         # The timer has fired, the waiter has not run: the same turn hands over.
-        loop.call_at(loop.time() + 0.05, pool.give_back, wire, acme.tenant)
+        loop.call_at(began + 0.5, pool.give_back, wire, acme.tenant)
         with suppress(PoolExhausted):
             await waiter
 
@@ -234,8 +236,9 @@ async def test_a_wait_timed_out_at_the_very_hand_over_passes_the_connection_on(a
 
 
 async def test_a_wait_ends_after_query_wait_timeout(acme: Placement) -> None:
-    async with open_pools(pool_limits(replace(ONE, query_wait_timeout=0.1))) as switchboard:
+    async with open_pools(pool_limits(ONE)) as switchboard:
         async with switchboard.lease(acme, Deadline.after(20)):
+            switchboard.resize(pool_limits(replace(ONE, query_wait_timeout=0.1)))
             with pytest.raises(PoolExhausted) as exhausted:
                 await lent(switchboard, acme)
 
