@@ -222,7 +222,7 @@ async def strict(gateway: Running) -> AsyncIterator[Strict]:
         (folder / "jwks.json").write_text(json.dumps({"keys": [{**public, "kid": "k1", "use": "sig"}]}))
         changes: dict[str, object] = {
             "secrets.master_key": known.secrets.master_key,
-            "gateway.body_timeout_s": 0.4,
+            "gateway.body_timeout_s": 1,
             "gateway.max_response_bytes": 65536,
             "gateway.cors_origin": ORIGIN,
             "gateway.domain": DOMAIN,
@@ -241,7 +241,7 @@ async def strict(gateway: Running) -> AsyncIterator[Strict]:
                     "secret": SHARED_SECRET,
                 },
             ],
-            **{f"pools.tiers.{tier}.statement_timeout_s": 0.4 for tier in Tier},
+            **{f"pools.tiers.{tier}.statement_timeout_s": 1 for tier in Tier},
         }
         async with (
             open_gateway(folder, known.registry.url, changes) as serving,

@@ -131,7 +131,7 @@ async def test_a_body_that_says_it_is_too_large_is_refused_before_any_of_it_has_
 ) -> None:
     async with open_line(gateway.url) as line:
         await line.send(head(key, f"Content-Length: {TOO_MUCH}"))
-        answer = await line.answer(within_s=2)
+        answer = await line.answer()
 
     assert_refused(answer, "request-too-large", 413, "54000")
     assert answer.headers["connection"] == "close"
@@ -144,7 +144,7 @@ async def test_a_body_without_a_length_is_refused_when_it_has_become_too_large(
         await line.send(head(key, "Transfer-Encoding: chunked"))
         for _ in range(11):
             await line.send(b"100000\r\n" + b" " * ONE_MIB + b"\r\n")
-        answer = await line.answer(within_s=2)
+        answer = await line.answer()
 
     assert_refused(answer, "request-too-large", 413, "54000")
 
@@ -174,7 +174,7 @@ async def test_a_body_that_arrives_slowly_is_waited_for_until_its_time_is_over(
 ) -> None:
     async with open_line(strict.serving.url) as line:
         await line.send(head(key, f"Content-Length: {len(GOOD)}") + GOOD[:5])
-        answer = await line.answer(within_s=3)
+        answer = await line.answer()
 
     assert_refused(answer, "body-too-slow", 408, "57014")
 
@@ -182,10 +182,11 @@ async def test_a_body_that_arrives_slowly_is_waited_for_until_its_time_is_over(
 async def test_a_trickle_of_a_body_does_not_lengthen_its_time(strict: Strict, key: str) -> None:
     async with open_line(strict.serving.url) as line:
         await line.send(head(key, f"Content-Length: {len(GOOD)}"))
-        answering = asyncio.create_task(line.answer(within_s=3))
+        answering = asyncio.create_task(line.answer())
         for byte in GOOD[:-1]:
             await line.send(bytes([byte]))
-            await asyncio.wait({answering}, timeout=0.05)
+            await asyncio.wait({answering}, timeout=0.15)
+        assert answering.done()
         answer = await answering
 
     assert_refused(answer, "body-too-slow", 408, "57014")
@@ -195,7 +196,7 @@ async def test_a_trickle_of_a_body_does_not_lengthen_its_time(strict: Strict, ke
 async def test_a_head_that_does_not_arrive_ends_with_its_time(sent: bytes, strict: Strict) -> None:
     async with open_line(strict.serving.url) as line:
         await line.send(sent or b"\r\nP")
-        answer = await line.answer(within_s=3)
+        answer = await line.answer()
         over = await line.is_over()
 
     assert_refused(answer, "head-too-slow", 408, "57014")
@@ -230,7 +231,7 @@ async def test_a_head_without_end_is_cut_off_early(piece: bytes, gateway: Runnin
         await line.send(b"POST /sql HTTP/1.1\r\nHost: gateway\r\nX-Endless: ")
         for _ in range(8):
             await line.send(piece)
-        answer = await line.answer(within_s=3)
+        answer = await line.answer()
 
     assert_refused(
         answer, "malformed-http" if piece == b"\0" else "head-too-large", 400 if piece == b"\0" else 431
@@ -243,7 +244,7 @@ async def test_what_frames_a_body_has_an_end_too(endless: bytes, gateway: Runnin
         await line.send(head(key, "Transfer-Encoding: chunked") + b"1\r\n{\r\n" + endless)
         for _ in range(8):
             await line.send(b"0" * 65536)
-        answer = await line.answer(within_s=3)
+        answer = await line.answer()
 
     assert answer.status in {400, 431}
     assert answer.headers["tiergate-error"] in {"malformed-http", "head-too-large"}
@@ -335,7 +336,7 @@ MALFORMED = [
 async def test_what_is_no_http_is_told_so_and_the_connection_ended(sent: bytes, gateway: Running) -> None:
     async with open_line(gateway.url) as line:
         await line.send(sent)
-        answer = await line.answer(within_s=2)
+        answer = await line.answer()
         over = await line.is_over(within_s=2)
 
     assert_refused(answer, answer.headers["tiergate-error"], answer.status)
