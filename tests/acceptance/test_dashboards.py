@@ -76,7 +76,7 @@ async def test_a_panel_answers_its_question(question: str, expression: str, prom
 
 
 # How fast the machine is while the rest of the suite runs says nothing of the rules.
-OF_SPEED = {"TiergateQueueWaits", "TiergateRequestsSlow"}
+OF_SPEED = {"TiergateQueueWaits", "TiergateRequestsSlow", "TiergateLoopLate", "TiergateMovePauses"}
 
 
 async def test_no_alert_fires_while_all_is_well(prometheus: Prometheus) -> None:
