@@ -79,7 +79,7 @@ bench-overload: install ## Twice and five times what a gateway can do: answers, 
 bench-chaos: install ## Mixed chaos under load, and what it leaves behind (two minutes; ARGS='--minutes 60')
 	@$(BIN)/python -m bench.chaos $(ARGS)
 
-bench-neighbour: install ## What a quiet tenant notices of a noisy one, and would if served by arrival (two minutes)
+bench-neighbour: install ## What a quiet tenant notices of a noisy one, and would if served by arrival (three minutes)
 	@$(BIN)/python -m bench.neighbour $(ARGS)
 
 bench-arrivals: install ## 2,000 callers within a second, and no connection open (a minute)

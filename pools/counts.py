@@ -3,6 +3,7 @@
 import asyncio
 
 from pools.closing import Closing
+from pools.demand import Demand
 from pools.idle import Idle
 from pools.queue import Queue
 from pools.sizes import Sizes
@@ -16,6 +17,7 @@ class Counts:
         retired: Serves nobody new; goes once who waits is served and what is lent has come back.
         resting: Its connections that wait for work.
         active, opening: Connections lent out, and being dialled.
+        demand: How many were lent at once, of late.
         last_used: When a connection last came back, on the event loop's clock.
     """
 
@@ -28,6 +30,7 @@ class Counts:
         self._closing = closing
         self._loop = asyncio.get_running_loop()
         self.last_used = self._loop.time()
+        self.demand = Demand(self.last_used)
 
     @property
     def idle(self) -> int:

@@ -8,7 +8,10 @@ from pools.pool import Pool
 
 
 class Eviction:
-    """One cluster's: closes what has rested longest, above its pool's minimum and not too young.
+    """One cluster's: closes what is missed least, above its pool's minimum and not too young.
+
+    That is the connection without which the fewest checkouts of late would have had to wait, and of
+    several such the one that has rested longest.
 
     Young connections are left alone, since they were dialled for somebody a moment ago: two pools in turn
     would else dial for every request.
@@ -28,7 +31,7 @@ class Eviction:
         ]
         old = [(wire, pool) for wire, pool in resting if now - wire.opened_at >= youngest]
         if old:
-            _, pool = min(old, key=lambda pair: pair[0].idle_since)
+            _, pool = min(old, key=lambda each: (each[1].demand.of_last(each[1].size), each[0].idle_since))
             pool.resting.close_oldest("evicted")
             return True
         if self._timer is not None:

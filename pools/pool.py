@@ -67,8 +67,12 @@ class Pool(Counts):
             return None
         wire = self.resting.pop()
         self._queue.hold(tenant)
-        self.active += 1
+        self._lent()
         return wire
+
+    def _lent(self) -> None:
+        self.active += 1
+        self.demand.count(self.active)
 
     def admit(self, tenant: TenantId, own: TenantLimits) -> None:
         """Let *tenant* wait here, if that is to any purpose; nobody need who finds a connection at rest.
@@ -160,7 +164,7 @@ class Pool(Counts):
         elif self._budget.is_exceeded:
             self._close(wire, "evicted")
         elif self._queue and not self._owes(wire, now) and self._queue.serve(wire):
-            self.active += 1
+            self._lent()
             self._want_no_more()
         elif self.retired:
             self._close(wire, "retired")
@@ -188,7 +192,7 @@ class Pool(Counts):
         """Lend what rests to who may have it since a moment ago."""
         while self.resting and self._queue and self._queue.serve(self.resting.last()):
             self.resting.pop()
-            self.active += 1
+            self._lent()
 
     def _want_no_more(self) -> None:
         """Leave the line for a permit that is not needed: another's wire would give way for nothing."""
@@ -268,6 +272,7 @@ class Pool(Counts):
 
     def tidy(self, now: float) -> None:
         """Close what has rested or lived too long, and see to it that there is as much as it keeps."""
+        self.demand.fade(now)
         self.resting.tidy(now, self.limits.server_idle_timeout, spare=self.size - self.least)
         self.grow()
 

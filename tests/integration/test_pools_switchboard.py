@@ -10,6 +10,7 @@ from psycopg import sql
 
 from pools.bounds import SwitchboardLimits
 from pools.errors import PoolExhausted, PoolsExhausted
+from pools.pool import Pool
 from registry.placement import Placement
 from tests.support.places import (
     ENDLESS,
@@ -78,6 +79,27 @@ async def test_a_pool_that_rests_gives_way_to_one_that_wants(three: list[Placeme
         assert [event.reason for event in heard.of(ConnectionClosed)] == ["evicted"]
         assert [switchboard.pool(placement).idle for placement in three] == [0, 1, 1]
         assert switchboard.snapshot().budgets[0].used == 2
+
+
+def age_s(pool: Pool) -> float:
+    """Of the connection that rests there."""
+    return asyncio.get_running_loop().time() - pool.resting.last().opened_at
+
+
+async def test_who_is_asked_often_keeps_its_connection_though_another_was_asked_last(
+    three: list[Placement],
+) -> None:
+    often, once, third = three
+    async with open_pools(pool_limits(budget=2)) as switchboard:
+        for _ in range(3):
+            await run(switchboard, often, "SELECT 1")
+        await run(switchboard, once, "SELECT 1")
+        await until(
+            lambda: holds(age_s(switchboard.pool(once)) > switchboard.pool(once).cluster.budget.turn_s)
+        )
+        await run(switchboard, third, "SELECT 1")
+
+        assert [switchboard.pool(placement).idle for placement in three] == [1, 0, 1]
 
 
 async def test_a_lent_connection_gives_way_when_it_comes_back(three: list[Placement], heard: Heard) -> None:
