@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from psycopg import pq
+from psycopg.pq.abc import PGconn
 
 from fleet import roles
 from fleet.access import ClusterAccess, Connection, open_admin
@@ -17,7 +18,7 @@ from fleet.application import ApplicationSql
 from fleet.identifier import quote_identifier
 from fleet.provision import Provisioner
 from pools.clock import Clock, Ours
-from pools.dial import connect, connected, hang_up
+from pools.dial import dial, hang_up
 from pools.lease import RequestLimits, Transaction, run
 from pools.result import Result, pg_error, result
 from pools.statement import Statement
@@ -34,6 +35,7 @@ _BY_HAND, _BY_SETTING = "by_hand", "by_setting"
 _PREPARE_S = 120.0
 _TIMEOUT_S = 30.0
 _PREPARED = 100
+_DIAL_S = 10.0
 _LIMITS = RequestLimits(_TIMEOUT_S, 1 << 20)
 _TABLES = """
 CREATE TABLE items (
@@ -263,11 +265,13 @@ async def _fill(admin: Connection, schema: str) -> None:
 
 @asynccontextmanager
 async def _open_wire(access: ClusterAccess, login: str, password: str) -> AsyncIterator[Wire]:
-    conn = await connect(access.conninfo, login, password, access.database)
+    begun: list[PGconn] = []
     try:
-        await connected(conn)
+        conn = await dial(
+            access.conninfo, login, password, access.database, within_s=_DIAL_S, begun=begun.append
+        )
     except BaseException:
-        await hang_up(conn)
+        await hang_up(*begun)
         raise
     wire = Wire(conn, max_prepared=_PREPARED)
     try:
