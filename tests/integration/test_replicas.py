@@ -1,5 +1,6 @@
 """Reads that accept staleness go to a standby that is fresh enough, and are never refused because of one."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,11 @@ from tiergate.tenant import Tier
 COUNT = "SELECT count(*) AS n FROM members"
 ADD = "INSERT INTO members (email, name) VALUES (gen_random_uuid() || '@example.com', 'somebody')"
 AT_REPLICA = "replica; name=r1"
+ENOUGH = "INSERT INTO members (email, name) VALUES ('enough@example.com', 'somebody')"
+ENDLESS = """SELECT count(*) AS n FROM generate_series(1, 99999) AS a, generate_series(1, 99999) AS b
+    WHERE NOT EXISTS (SELECT FROM members WHERE email = 'enough@example.com')"""
+READING = "SELECT 1 FROM pg_stat_activity WHERE query ~ 'AS b\\s+WHERE NOT' AND pid <> pg_backend_pid()"
+MET = "SELECT 1 FROM pg_stat_database_conflicts WHERE confl_lock > 0"
 
 
 @dataclass(slots=True)
@@ -180,6 +186,31 @@ async def test_what_fails_at_the_replica_is_read_at_the_cluster(pair: Pair) -> N
 
         assert (answer.status_code, by(answer)) == (200, "primary")
         await run_sql(admin, f"ALTER TABLE {table} DROP COLUMN late")
+
+
+async def test_a_read_that_replay_ends_is_read_at_the_cluster(pair: Pair) -> None:
+    """It would take minutes at the standby, which has no time: somebody needs the table for himself."""
+    await pair.comes_from(AT_REPLICA)
+    admin, standby = pair.primary.conninfo(await database_of(pair)), pair.standby.conninfo()
+    [(table,)] = await run_sql(
+        admin, "SELECT oid::regclass::text FROM pg_class WHERE relname = 'members' AND relkind = 'r'"
+    )
+    await run_sql(standby, "ALTER SYSTEM SET max_standby_streaming_delay = 0", "SELECT pg_reload_conf()")
+    endless = asyncio.create_task(pair.read(ENDLESS))
+
+    try:
+        await wait_until(lambda: run_sql(standby, READING), what="the read at the standby")
+        assert (await pair.read(ENOUGH, staleness=None)).is_success
+        await run_sql(admin, f"DO $$ BEGIN LOCK TABLE {table}; END $$")
+        answer = await endless
+        await wait_until(lambda: run_sql(standby, MET), what="the conflict at the standby")
+    finally:
+        endless.cancel()
+        await run_sql(standby, "ALTER SYSTEM RESET max_standby_streaming_delay", "SELECT pg_reload_conf()")
+        await pair.read("DELETE FROM members WHERE email = 'enough@example.com'", staleness=None)
+
+    assert (answer.status_code, by(answer)) == (200, "primary")
+    assert answer.json()["rows"] == [{"n": "0"}]
 
 
 async def database_of(pair: Pair) -> str:
