@@ -30,7 +30,6 @@ QUICK = {Tier.STANDARD: 1_000, Tier.PREMIUM: 50, Tier.GOVERNMENT: 5}
 FEW = {Tier.STANDARD: 8, Tier.PREMIUM: 1, Tier.GOVERNMENT: 1}
 SKEW = 1.1
 DRAWN = 60_000
-SETTINGS = {"pools.max_db_connections": BUDGET}
 PACKAGES = ("uvicorn", "uvloop", "httptools", "psycopg", "asyncpg", "sqlalchemy")
 
 
@@ -144,18 +143,18 @@ async def measure(
 
 
 def report(
-    arms: Sequence[Arm], seen: Mapping[str, Seen], memory: Memory, postgres: str, *, is_json: bool
+    arms: Sequence[Arm], seen: Mapping[str, Seen], memory: Memory, postgres: str, options: argparse.Namespace
 ) -> bool:
     """Say what was found; whether it is as it must be."""
     figures = [summarise(arm.name, arm.samples, arm.used[0]) for arm in arms]
     few, many = figures
     ratio = many.rate / few.rate if few.rate else None
-    over = [name for name, each in seen.items() if each.most > BUDGET]
+    over = [name for name, each in seen.items() if each.most > options.budget]
     machine = describe_machine(postgres, PACKAGES)
-    if is_json:
+    if options.json:
         facts = {
             "ratio": round(ratio, 3) if ratio else None,
-            "budget": BUDGET,
+            "budget": options.budget,
             "connections": {name: asdict(each) for name, each in seen.items()},
             "bytes_per_tenant": asdict(memory),
         }
@@ -181,7 +180,7 @@ def report(
             *("asked ‰", "dials ‰", "load CPU"),
         )
         remarks = [
-            f"{name}: {each.most} server connections at most, of {BUDGET}, in {each.looks:,} looks"
+            f"{name}: {each.most} server connections at most, of {options.budget}, in {each.looks:,} looks"
             for name, each in seen.items()
         ]
         remarks += [
@@ -202,10 +201,13 @@ async def run(options: argparse.Namespace) -> int:
     async with open_site(Tier) as site:
         for tier, count in counts.items():
             await site.add(tier, names(tier, count))
-        async with site.serve(SETTINGS) as gateway, watched(site.tiers) as seen:
+        async with (
+            site.serve({"pools.max_db_connections": options.budget}) as gateway,
+            watched(site.tiers) as seen,
+        ):
             memory = await remember(gateway, counts, options.connections)
             arms = await measure(site, gateway, options, counts)
-        is_well = report(arms, seen, memory, site.postgres, is_json=options.json)
+        is_well = report(arms, seen, memory, site.postgres, options)
     return 0 if is_well else 1
 
 
@@ -216,6 +218,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4, help="rounds of each load (4)")
     parser.add_argument("--seconds", type=float, default=6.0, help="length of a round (6)")
     parser.add_argument("--connections", type=int, default=16, help="requests outstanding at a time (16)")
+    parser.add_argument(
+        "--budget", type=int, default=BUDGET, help=f"server connections to each cluster ({BUDGET})"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     sys.exit(uvloop.run(run(parser.parse_args())))
 
