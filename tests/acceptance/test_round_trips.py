@@ -66,14 +66,19 @@ async def counted() -> AsyncIterator[Counted]:
 async def test_a_warm_request_costs_one_round_trip_to_postgres(
     counted: Counted, tier: Tier, queries: list[str]
 ) -> None:
+    """A connection is asked now and then, between requests, what time it is and whether it is protected."""
     for _ in range(3):  # dials, and prepares what is asked for a second time
         await counted.ask(tier, queries)
-    before = {each: proxy.round_trips for each, proxy in counted.proxies.items()}
-    for _ in range(REQUESTS):
-        await counted.ask(tier, queries)
-    cost = {each: proxy.round_trips - before[each] for each, proxy in counted.proxies.items()}
+    right = {each: REQUESTS if each is tier else 0 for each in Tier}
+    costs: list[dict[Tier, int]] = []
+    while right not in costs and len(costs) < ROUNDS:
+        before = {each: proxy.round_trips for each, proxy in counted.proxies.items()}
+        for _ in range(REQUESTS):
+            await counted.ask(tier, queries)
+        costs.append({each: proxy.round_trips - before[each] for each, proxy in counted.proxies.items()})
 
-    assert cost == {each: REQUESTS if each is tier else 0 for each in Tier}
+    assert right in costs, costs
+    assert all(cost[each] >= right[each] for cost in costs for each in Tier), costs
 
 
 async def test_a_warm_request_costs_no_round_trip_to_the_registry(counted: Counted) -> None:
