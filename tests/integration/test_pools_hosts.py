@@ -46,7 +46,7 @@ async def test_a_host_that_is_silent_does_not_keep_from_the_next_one(places: Pla
     async with open_way(acme) as (proxy, _):
         proxy.blackhole()
         both = at(acme, proxy.port, port)
-        limits, heard = pool_limits(replace(POOL, server_connect_timeout=2)), Heard()
+        limits, heard = pool_limits(replace(POOL, server_connect_timeout=4)), Heard()
         async with open_pools(limits, heard) as switchboard:
             began = time.monotonic()
             first = await value(switchboard, both, "SELECT 1")
@@ -58,8 +58,8 @@ async def test_a_host_that_is_silent_does_not_keep_from_the_next_one(places: Pla
 
     assert (first, second) == ("1", "1")
     assert (len(heard.of(ConnectionOpened)), proxy.accepted) == (2, 1)
-    assert 1 <= between - began < 2
-    assert ended - between < 0.9  # the one that answered last was asked first
+    assert 2 <= between - began < 4
+    assert ended - between < 2  # the one that answered last was asked first
 
 
 async def test_a_host_where_nobody_listens_costs_no_time(places: Places) -> None:

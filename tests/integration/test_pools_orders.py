@@ -42,6 +42,8 @@ from tiergate.tenant import Tier
 VAULT = Vault("a master key of the tests")
 PROCESS = Process("one", "host:8080", "", 11, "0.1.0", forget_after_s=600)
 PID = "SELECT pg_backend_pid()"
+SHORT_S = 0.5
+"""How long one waits who shall wait in vain; who shall not gets a new connection in that time."""
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +197,7 @@ async def test_who_waited_for_a_connection_when_the_pause_began_does_not_get_one
 async def test_a_request_waits_at_a_gate_no_longer_than_it_would_for_a_connection(
     store: Store, acme: Placement
 ) -> None:
-    async with open_gateway(store, query_wait_timeout=0.05) as gateway:
+    async with open_gateway(store, query_wait_timeout=SHORT_S) as gateway:
         await gateway.told(Verb.PAUSE, of(acme))
         with pytest.raises(Paused):
             await value(gateway.switchboard, acme, "SELECT 1")
@@ -218,7 +220,7 @@ async def test_no_more_wait_at_a_gate_than_may_wait_for_a_connection(store: Stor
 
 async def test_a_forgotten_pause_ends_by_itself(store: Store, acme: Placement) -> None:
     async with open_gateway(store) as gateway:
-        await gateway.told(Verb.PAUSE, of(acme), for_s=0.3)
+        await gateway.told(Verb.PAUSE, of(acme), for_s=1)
         assert gateway.switchboard.gates.any_closed
 
         assert await value(gateway.switchboard, acme, "SELECT 1") == "1"
@@ -249,11 +251,11 @@ async def suppressed(lease: Lease) -> HeldUp | None:
 
 async def test_a_pause_that_is_asked_for_again_goes_on_without_a_gap(store: Store, acme: Placement) -> None:
     async with open_gateway(store) as gateway, asyncio.TaskGroup() as tasks:
-        await gateway.told(Verb.PAUSE, of(acme), for_s=0.5)
+        await gateway.told(Verb.PAUSE, of(acme), for_s=2)
         held = tasks.create_task(value(gateway.switchboard, acme, "SELECT 1"))
         await until_waiting(gateway.switchboard, 1)
         assert (await gateway.told(Verb.PAUSE, of(acme), for_s=60)).done
-        gone_on, _ = await asyncio.wait({held}, timeout=0.6)  # the first one's end, and a little more
+        gone_on, _ = await asyncio.wait({held}, timeout=2.1)  # the first one's end, and a little more
         assert not gone_on
         await gateway.told(Verb.RESUME, of(acme))
         await held
@@ -267,7 +269,7 @@ async def test_a_pause_of_more_than_one_tenant_holds_all_of_them_and_nobody_else
     other = await places.create(Tier.PREMIUM)
     elsewhere = replace(other, place=replace(other.place, cluster="elsewhere"))
     scope = Scope(kind, one.place.id if kind is Kind.POOL else one.place.cluster)
-    async with open_gateway(store, query_wait_timeout=0.05) as gateway:
+    async with open_gateway(store, query_wait_timeout=SHORT_S) as gateway:
         await gateway.told(Verb.PAUSE, scope)
         for placement in (one, two):
             with pytest.raises(Paused):
@@ -444,13 +446,13 @@ async def test_who_hears_of_a_kill_late_ends_nothing_that_began_after_it(
 
 async def test_a_process_that_starts_later_serves_nobody_who_is_paused(store: Store, acme: Placement) -> None:
     await store.give_order(Verb.PAUSE, of(acme), None, for_s=60, actor="ann")
-    async with open_gateway(store, query_wait_timeout=0.05) as gateway:
+    async with open_gateway(store, query_wait_timeout=SHORT_S) as gateway:
         with pytest.raises(Paused):
             await value(gateway.switchboard, acme, "SELECT 1")
 
 
 async def test_a_pause_holds_while_the_registry_is_away(store: Store, acme: Placement) -> None:
-    async with open_gateway(store, query_wait_timeout=0.05) as gateway:
+    async with open_gateway(store, query_wait_timeout=SHORT_S) as gateway:
         await gateway.told(Verb.PAUSE, of(acme))
         await cut_off(gateway)
         with pytest.raises(Paused):
@@ -460,7 +462,7 @@ async def test_a_pause_holds_while_the_registry_is_away(store: Store, acme: Plac
 async def test_who_was_cut_off_until_others_forgot_it_holds_everybody_up_until_it_has_heard(
     store: Store, acme: Placement
 ) -> None:
-    async with open_gateway(store, query_wait_timeout=0.05) as gateway:
+    async with open_gateway(store, query_wait_timeout=SHORT_S) as gateway:
         await cut_off(gateway)
         assert await value(gateway.switchboard, acme, "SELECT 1") == "1"
         gateway.orders.hold_after_s = 0
@@ -477,7 +479,7 @@ async def test_who_stood_still_until_others_forgot_it_holds_everybody_up_before_
     store: Store, acme: Placement
 ) -> None:
     """Stopped, or on a machine that was: it goes on with what it knew, and nothing of it has failed."""
-    async with open_gateway(store, query_wait_timeout=0.05) as gateway:
+    async with open_gateway(store, query_wait_timeout=SHORT_S) as gateway:
         gateway.orders.hold_after_s = 0.1
         await gateway.orders.run_once()
 

@@ -265,6 +265,7 @@ async def test_a_smaller_budget_holds_as_soon_as_what_works_has_come_back(
             switchboard.resize(pool_limits(replace(POOL, query_wait_timeout=0.05), budget=1))
             with pytest.raises(PoolExhausted):
                 await run(switchboard, three[1], "SELECT 1")
+            switchboard.resize(pool_limits(budget=1))
 
         assert switchboard.snapshot().budgets[0].used == 1
         await run(switchboard, three[2], "SELECT 1")
@@ -312,7 +313,7 @@ async def test_a_request_that_comes_while_all_is_drained_is_served_and_leaves_no
 ) -> None:
     async with open_admin(places.admin(three[0].place)) as admin:
         async with open_pools() as switchboard:
-            running = asyncio.create_task(run(switchboard, three[0], ENDLESS, statement_timeout_s=0.3))
+            running = asyncio.create_task(run(switchboard, three[0], ENDLESS, statement_timeout_s=1))
             await until(lambda: holds(sum(pool.active for pool in switchboard.pools()) == 1))
             drain = asyncio.create_task(switchboard.drain(within_s=20))
             await asyncio.sleep(0)

@@ -140,7 +140,7 @@ async def test_a_route_costs_one_round_trip(wired: tuple[Wire, str]) -> None:
 
 async def test_a_registry_that_falls_silent_is_given_up_in_time(wired: tuple[Wire, str]) -> None:
     wire, url = wired
-    async with open_store(settings(url, timeout_s=0.3), VAULT) as store:
+    async with open_store(settings(url, timeout_s=1), VAULT) as store:
         await store.route(ACME)
         wire.is_silent = True
         started_s = time.monotonic()
@@ -149,7 +149,7 @@ async def test_a_registry_that_falls_silent_is_given_up_in_time(wired: tuple[Wir
             await store.route(ACME)
 
         assert wire.swallowed.is_set()
-        assert time.monotonic() - started_s < 1.5
+        assert time.monotonic() - started_s < 2.2
 
 
 async def test_a_deadline_shorter_than_the_timeout_holds(wired: tuple[Wire, str]) -> None:
@@ -167,7 +167,7 @@ async def test_a_deadline_shorter_than_the_timeout_holds(wired: tuple[Wire, str]
 
 async def test_after_a_silence_no_connection_of_before_is_used(wired: tuple[Wire, str]) -> None:
     wire, url = wired
-    async with open_store(settings(url, timeout_s=0.5, pool_size=3), VAULT) as store:
+    async with open_store(settings(url, timeout_s=1, pool_size=3), VAULT) as store:
         async with asyncio.TaskGroup() as tasks:
             for _ in range(3):
                 tasks.create_task(store.route(ACME))
@@ -226,7 +226,7 @@ async def test_a_wrong_password_is_unavailable_and_not_shown(wired: tuple[Wire, 
 async def test_a_full_pool_makes_nobody_wait_for_ever(wired: tuple[Wire, str]) -> None:
     _, url = wired
     async with (
-        open_store(settings(url, timeout_s=0.3, pool_size=1), VAULT) as store,
+        open_store(settings(url, timeout_s=1, pool_size=1), VAULT) as store,
         AsyncExitStack() as held,
     ):
         await held.enter_async_context(store._reader.connect())
@@ -254,7 +254,7 @@ async def test_a_slow_statement_is_ended_by_the_server_and_costs_no_connection(
 
 async def test_what_was_known_goes_on_while_the_registry_is_gone(wired: tuple[Wire, str]) -> None:
     wire, url = wired
-    registry = settings(url, timeout_s=0.3)
+    registry = settings(url, timeout_s=1)
     async with (
         open_store(registry, VAULT) as store,
         open_directory(store, Limits.of(registry), emit=lambda _event: None) as directory,
@@ -283,7 +283,7 @@ async def test_the_feed_notices_a_peer_that_vanished_without_a_word(wired: tuple
         open_directory(store, Limits.of(registry), emit=lambda _event: None) as directory,
         asyncio.TaskGroup() as tasks,
     ):
-        feed = Feed(url, directory, directory, emit=emit, timeout_s=0.3, heartbeat_s=0.1)  # type: ignore[arg-type]
+        feed = Feed(url, directory, directory, emit=emit, timeout_s=1, heartbeat_s=0.1)  # type: ignore[arg-type]
         life = tasks.create_task(feed.run_once())
         async with asyncio.timeout(10):
             await listening.wait()
