@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import count
 
 import httpx
 import psycopg
@@ -22,15 +23,15 @@ from tests.support.postgres import (
     url_of,
 )
 from tests.support.proxy import open_proxy
-from tests.support.waiting import wait_until
+from tests.support.waiting import hold_within, wait_until
 from tiergate.tenant import Tier
 
 QUERY = "SELECT count(*) AS n FROM tasks"
 SOON_S = 0.1
 """Measured from the first gateway's answer to the second one's first refusal or service."""
+PATIENT = {"registry.timeout_s": 10}
 AT_WORST_S = 1.0
-TRIES = 3
-"""Other tests use the machine too: the best of these must be soon, and none of them worse than the worst."""
+"""Where the feed has to be joined again first, or the route asked for anew."""
 
 
 @dataclass(slots=True)
@@ -53,7 +54,7 @@ class Pair:
         async def answers() -> bool:
             return await self.status(key) == status
 
-        await wait_until(answers, within_s=5, what=f"status {status}")
+        await wait_until(answers, what=f"status {status}")
         return time.monotonic() - began_s
 
     async def tell(self, method: str, path: str, body: object = None) -> httpx.Response:
@@ -87,8 +88,8 @@ async def site(clusters: ThreeClusters, registry: str) -> AsyncIterator[Site]:
 @pytest.fixture(scope="module")
 async def pair(site: Site) -> AsyncIterator[Pair]:
     async with (
-        open_gateway(site.folder, site.registry_url) as a,
-        open_gateway(site.folder, site.registry_url) as b,
+        open_gateway(site.folder, site.registry_url, PATIENT) as a,
+        open_gateway(site.folder, site.registry_url, PATIENT) as b,
         httpx.AsyncClient(timeout=40) as client,
     ):
         yield Pair(site, a, b, client)
@@ -102,23 +103,14 @@ async def acme(pair: Pair) -> str:
     return key
 
 
-def hold(took_s: list[float], what: str) -> None:
-    """Hold what was measured against the bounds above, and show it."""
-    print(what, "ms:", [round(s * 1000, 1) for s in took_s])  # noqa: T201 - a figure for who runs with -s
-
-    assert min(took_s) <= SOON_S
-    assert max(took_s) <= AT_WORST_S
-
-
 async def test_a_revoked_key_is_refused_by_the_other_gateway(pair: Pair) -> None:
-    took_s = []
-    for _ in range(TRIES):
+    async def timed() -> float:
         key = await pair.site.create_key(TENANTS[Tier.STANDARD])
         assert await pair.status(key) == 200
         await pair.tell("DELETE", f"/keys/{key_id(key)}")
-        took_s.append(await pair.wait_for(401, key))
+        return await pair.wait_for(401, key)
 
-    hold(took_s, "revoked")
+    await hold_within(SOON_S, timed, what="revoked")
 
 
 @pytest.mark.parametrize("tier", Tier)
@@ -128,35 +120,36 @@ async def test_a_suspended_tenant_is_refused_and_a_resumed_one_served_by_the_oth
     tenant = TENANTS[tier]
     key = await pair.site.create_key(tenant)
     assert await pair.status(key) == 200
-    resumed_s = []
-    for _ in range(TRIES):
+
+    async def timed() -> float:
         await pair.tell("POST", f"/tenants/{tenant}/suspend")
         at_once = await pair.status(key)
         await pair.tell("POST", f"/tenants/{tenant}/resume")
-        resumed_s.append(await pair.wait_for(200, key))
+        took_s = await pair.wait_for(200, key)
 
         assert at_once == 403
+        return took_s
 
-    hold(resumed_s, f"resumed, {tier}")
+    await hold_within(SOON_S, timed, what=f"resumed, {tier}")
 
 
 async def test_a_tenants_own_rate_holds_on_the_other_gateway_at_once_and_so_does_its_end(
     pair: Pair, acme: str
 ) -> None:
     own = f"/tenants/{TENANTS[Tier.STANDARD]}"
-    refused_s, served_s = [], []
-    for _ in range(TRIES):
+
+    async def timed() -> float:
         await pair.tell("PATCH", own, {"requests_per_s": 0.01, "burst": 1})
-        refused_s.append(await pair.wait_for(429, acme))
+        refused_s = await pair.wait_for(429, acme)
         refusal = await pair.b.sql(acme, QUERY, client=pair.client)
         await pair.tell("PATCH", own, {"requests_per_s": None, "burst": None})
-        served_s.append(await pair.wait_for(200, acme))
+        served_s = await pair.wait_for(200, acme)
 
         assert (refusal.status_code, refusal.headers["tiergate-error"]) == (429, "rate-limited")
         assert 90 <= int(refusal.headers["retry-after"]) <= 100
+        return max(refused_s, served_s)
 
-    hold(refused_s, "limited")
-    hold(served_s, "limited no more")
+    await hold_within(SOON_S, timed, what="limited, and limited no more")
 
 
 async def test_a_tenant_that_is_marked_warm_is_connected_to_by_every_gateway(
@@ -170,20 +163,21 @@ async def test_a_tenant_that_is_marked_warm_is_connected_to_by_every_gateway(
     async def is_warm() -> bool:
         return len(await run_sql(clusters.premium.conninfo(), opened)) == 2
 
-    await wait_until(is_warm, within_s=10, what="a connection from each gateway")
+    await wait_until(is_warm, what="a connection from each gateway")
 
     assert before == []
 
 
 async def test_a_tenant_that_is_new_is_served_by_the_other_gateway(pair: Pair) -> None:
-    took_s = []
-    for number in range(TRIES):
-        name = f"new-{number}"
+    numbers = count(1)
+
+    async def timed() -> float:
+        name = f"new-{next(numbers)}"
         await pair.tell("POST", "/tenants", {"name": name, "tier": Tier.STANDARD})
         made = await pair.tell("POST", f"/tenants/{name}/keys", {"scopes": ["read"]})
-        took_s.append(await pair.wait_for(200, made.json()["key"]))
+        return await pair.wait_for(200, made.json()["key"])
 
-    hold(took_s, "created")
+    await hold_within(SOON_S, timed, what="created")
 
 
 async def test_a_key_that_was_unknown_is_believed_once_it_exists(
@@ -192,52 +186,71 @@ async def test_a_key_that_was_unknown_is_believed_once_it_exists(
     """The answer that there is no such key is remembered too, and must be forgotten."""
     columns = "id, tenant, digest, scopes, note, created_at, expires_at, revoked_at, last_used_at"
     shown = key_id(acme)
-    await run_sql(
-        registry, f"CREATE TABLE kept AS SELECT * FROM tiergate_registry.credential WHERE id = '{shown}'"
-    )
-    await run_sql(registry, f"DELETE FROM tiergate_registry.credential WHERE id = '{shown}'")
-    await run_sql(registry, f"""SELECT pg_notify('tiergate_registry', '{{"credential": "{shown}"}}')""")
-    await pair.wait_for(401, acme)
-    await run_sql(
-        registry,
-        f"INSERT INTO tiergate_registry.credential ({columns}) SELECT {columns} FROM kept",
-        f"""SELECT pg_notify('tiergate_registry', '{{"credential": "{shown}"}}')""",
-        "DROP TABLE kept",
-    )
 
-    assert await pair.wait_for(200, acme) <= AT_WORST_S
+    async def timed() -> float:
+        await run_sql(
+            registry, f"CREATE TABLE kept AS SELECT * FROM tiergate_registry.credential WHERE id = '{shown}'"
+        )
+        await run_sql(registry, f"DELETE FROM tiergate_registry.credential WHERE id = '{shown}'")
+        await run_sql(registry, f"""SELECT pg_notify('tiergate_registry', '{{"credential": "{shown}"}}')""")
+        await pair.wait_for(401, acme)
+        await run_sql(
+            registry,
+            f"INSERT INTO tiergate_registry.credential ({columns}) SELECT {columns} FROM kept",
+            f"""SELECT pg_notify('tiergate_registry', '{{"credential": "{shown}"}}')""",
+            "DROP TABLE kept",
+        )
+        return await pair.wait_for(200, acme)
+
+    await hold_within(AT_WORST_S, timed, what="believed")
 
 
 async def test_a_change_that_is_made_while_the_feed_is_cut_is_known_when_it_is_back(
-    pair: Pair, registry: str, acme: str
+    pair: Pair, registry: str
 ) -> None:
-    cut = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE application_name = 'tiergate-feed' AND datname = current_database()"
-    )
-    assert len(await run_sql(registry, cut)) == 2
-    await pair.tell("DELETE", f"/keys/{key_id(acme)}")
-    took_s = await pair.wait_for(401, acme)
-    await asyncio.gather(pair.a.listens(), pair.b.listens())
+    feeds = "FROM pg_stat_activity WHERE application_name = 'tiergate-feed' AND datname = current_database()"
+    cut: set[object] = set()
 
-    assert took_s <= AT_WORST_S
+    async def are_both_there() -> bool:
+        """Those of both gateways, and of none that has just ended."""
+        there = {pid for (pid,) in await run_sql(registry, f"SELECT pid {feeds}")}
+        return len(there) == 2 and not there & cut
+
+    async def timed() -> float:
+        key = await pair.site.create_key(TENANTS[Tier.STANDARD])
+        assert await pair.status(key) == 200
+        await wait_until(are_both_there, what="both feeds")
+        cut.update(
+            pid for pid, _ in await run_sql(registry, f"SELECT pid, pg_terminate_backend(pid) {feeds}")
+        )
+        await pair.tell("DELETE", f"/keys/{key_id(key)}")
+        took_s = await pair.wait_for(401, key)
+        await wait_until(are_both_there, what="both feeds again")
+        await asyncio.gather(pair.a.listens(), pair.b.listens())
+        return took_s
+
+    await hold_within(AT_WORST_S, timed, what="known")
 
 
 async def test_a_lost_notification_costs_no_more_than_the_ttl(site: Site, registry: str) -> None:
     ttl_s = 1.0
-    key = await site.create_key(TENANTS[Tier.STANDARD])
     settings = {"registry.ttl_s": ttl_s, "registry.negative_ttl_s": ttl_s}
     async with (
         open_gateway(site.folder, site.registry_url, settings) as gateway,
         httpx.AsyncClient(timeout=40) as client,
     ):
         pair = Pair(site, gateway, gateway, client)
-        assert await pair.status(key) == 200
-        silently = f"UPDATE tiergate_registry.credential SET revoked_at = now() WHERE id = '{key_id(key)}'"
-        await run_sql(registry, silently)
-        took_s = await pair.wait_for(401, key)
 
-    assert took_s <= ttl_s * 1.1 + SOON_S
+        async def timed() -> float:
+            key = await site.create_key(TENANTS[Tier.STANDARD])
+            assert await pair.status(key) == 200
+            silently = (
+                f"UPDATE tiergate_registry.credential SET revoked_at = now() WHERE id = '{key_id(key)}'"
+            )
+            await run_sql(registry, silently)
+            return await pair.wait_for(401, key)
+
+        await hold_within(ttl_s * 1.1 + SOON_S, timed, what="revoked in silence")
 
 
 async def test_suspending_bites_a_gateway_that_hears_nothing(pair: Pair, registry: str) -> None:
@@ -247,7 +260,7 @@ async def test_suspending_bites_a_gateway_that_hears_nothing(pair: Pair, registr
     part = conninfo_to_dict(registry)
     async with open_proxy(str(part["host"]), int(str(part["port"]))) as proxy:
         by_proxy = url_of(registry).replace(f":{part['port']}/", f":{proxy.port}/")
-        settings = {"registry.timeout_s": 0.5}
+        settings = {"registry.timeout_s": 1}
         async with (
             open_gateway(pair.site.folder, by_proxy, settings) as deaf,
             httpx.AsyncClient(timeout=40) as client,
@@ -306,7 +319,7 @@ async def test_a_route_that_stays_stale_is_tried_twice_and_no_more(
 
     assert (refused.status_code, refused.headers["tiergate-error"]) == (503, "stale-route")
     assert await pair.b.metric("tiergate_stale_routes_total", tier=Tier.STANDARD) - before == 1
-    assert await pair.wait_for(200, acme) <= AT_WORST_S
+    await pair.wait_for(200, acme)
 
 
 async def test_a_deletion_whose_gateway_is_killed_is_completed_by_another(
