@@ -109,7 +109,11 @@ async def test_whatever_was_heard_of_an_answer_the_next_request_meets_nothing_of
             await heard.wait_for(ConnectionClosed, times=closed + 1)
             count = f"SELECT count(*) FROM notes WHERE id IN ({number}, -{number})"
             assert await value(pools, by_proxy, count) in {"0", "2"}
-            assert len(await sessions(admin, victim.place.login)) == 1
+            await until(partial(is_alone, admin, victim))  # a process that is cut off ends when it notices
+
+
+async def is_alone(admin: Admin, who: Placement) -> bool:
+    return len(await sessions(admin, who.place.login)) == 1
 
 
 def frames(said: bytes) -> list[int]:

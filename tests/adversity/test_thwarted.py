@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
-from pools.errors import StatementFailed
+from pools.errors import DeadlineExceeded, StatementFailed
 from pools.lease import Isolation
 from pools.switchboard import Switchboard
 from registry.placement import Placement
@@ -22,6 +23,7 @@ from tests.support.places import (
     until,
     value,
 )
+from tests.support.waiting import wait_until
 from tiergate.tenant import Tier
 
 PID = "SELECT pg_backend_pid()"
@@ -86,11 +88,24 @@ async def test_what_is_in_the_way_for_good_is_told_and_leaves_the_connection(
 ) -> None:
     acme = await places.create(Tier.PREMIUM)
     await admin.execute(ALWAYS.format(acme.place.schema).encode())
-    pid = await value(pools, acme, PID)
-    for within_s in (10, 0.4):  # the second has no time for many tries
-        with pytest.raises(StatementFailed) as failed:
-            await run(pools, acme, "INSERT INTO notes (id) VALUES (1)", "SELECT thwart()", within_s=within_s)
 
-        assert (failed.value.error.code, failed.value.index) == ("40001", 1)
+    async def is_told(within_s: float) -> bool:
+        """Unless the machine has so much else to do that there was no time for any try."""
+        pid = await value(pools, acme, PID)
+        ended = ("", 0)
+        try:
+            await run(pools, acme, "INSERT INTO notes (id) VALUES (1)", "SELECT thwart()", within_s=within_s)
+        except DeadlineExceeded:
+            return False
+        except StatementFailed as failed:
+            ended = (failed.error.code, failed.index)
+        if ended[0] == "57014":
+            return False
+
+        assert ended == ("40001", 1)
+        assert await value(pools, acme, PID) == pid
+        return True
+
+    for within_s in (10, 0.4):  # the second has no time for many tries
+        await wait_until(partial(is_told, within_s), what="what is in the way")
     assert await value(pools, acme, "SELECT count(*) FROM notes") == "0"
-    assert await value(pools, acme, PID) == pid
