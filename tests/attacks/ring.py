@@ -17,6 +17,8 @@ _HELD_S = 0.2
 _ATTACK_S = 20.0
 _HASH = 32
 """Of a state's text; what sessions keep locked stands behind it."""
+_MORE_TRIES = 2
+_WAITS = "the victim waits for the attack"
 _LOOKS = 40
 _BETWEEN_S = 0.05
 _CHARACTERS = {"nl": "\n", "cr": "\r", "ff": "\f", "nbsp": "\u00a0", "bom": "\ufeff", "nul": "\0"}
@@ -109,7 +111,15 @@ class Ring:
         self.seen, self.state = await self.look(), await self.ground.state()
 
     async def _watch(self, attack: Attack) -> Outcome:
+        """One may end by chance while the victim is answered; one that is waited for is so each time."""
         requests = self._aim(attack)
+        outcome = await self._watch_once(attack, requests)
+        for _ in range(_MORE_TRIES):
+            if outcome.why == f"meanwhile {_WAITS}":
+                outcome = await self._watch_once(attack, requests)
+        return outcome
+
+    async def _watch_once(self, attack: Attack, requests: Sequence[Sequence[str]]) -> Outcome:
         disturbance = ""
         async with asyncio.timeout(_ATTACK_S), asyncio.TaskGroup() as tasks:
             attacking = tasks.create_task(self._send(requests), name=attack.id)
@@ -184,7 +194,7 @@ class Ring:
             looking = tasks.create_task(self._disturbance(), name="look")
             await asyncio.wait({attacking, looking}, return_when=asyncio.FIRST_COMPLETED)
             if not looking.done():
-                return "the victim waits for the attack"
+                return _WAITS
         return looking.result()
 
     async def _disturbance(self) -> str:
