@@ -14,7 +14,9 @@ from admin.operations import Operations
 from admin.paths import tenant_of
 from admin.shapes import Nothing, Statement, read_body
 from admin.verifying import Verifier
-from registry.errors import RegistryFailed, RegistryUnavailable
+from registry.errors import RegistryFailed, RegistryUnavailable, UnknownTenant
+from registry.placement import PlaceId
+from tiergate.errors import TiergateError
 from tiergate.tenant import TenantId
 
 _GONE = 499
@@ -34,6 +36,7 @@ class Gateway:
         run: Runs the body of a `/sql` request as a tenant; status and body of the answer. It is
             cancelled when the operator goes away.
         verify: Verifies the installation.
+        metrics_of: The same as `metrics`, of one tenant and its place; None if neither tells who it is.
     """
 
     metrics: Callable[[], Awaitable[tuple[bytes, str]]]
@@ -42,6 +45,7 @@ class Gateway:
     reload: Callable[[], Mapping[str, Sequence[str]]]
     run: Callable[[TenantId, bytes], Awaitable[tuple[int, bytes]]]
     verify: Verifier
+    metrics_of: Callable[[TenantId, PlaceId | None], Awaitable[tuple[bytes, str] | None]]
 
 
 class State:
@@ -53,8 +57,20 @@ class State:
 
     async def metrics(self, _request: Request) -> Response:
         """`GET /metrics`."""
-        body, content_type = await self._gateway.metrics()
-        return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
+        return _metrics(*await self._gateway.metrics())
+
+    async def metrics_of(self, request: Request) -> Response:
+        """`GET /metrics/tenants/{name}`."""
+        tenant = tenant_of(request)
+        missing: TiergateError = UnknownTenant(tenant)
+        try:
+            place = (await self._operations.tenant(tenant)).place
+        except RegistryUnavailable as error:  # what is remembered is told all the same
+            place, missing = None, error
+        told = await self._gateway.metrics_of(tenant, place)
+        if told is None:
+            raise missing
+        return _metrics(*told)
 
     async def live(self, _request: Request) -> Response:
         """`GET /livez`."""
@@ -90,3 +106,7 @@ class State:
             return Response(status_code=_GONE)
         status, answer = done
         return Response(answer, status, {"cache-control": "no-store"}, "application/json")
+
+
+def _metrics(body: bytes, content_type: str) -> Response:
+    return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})

@@ -62,6 +62,11 @@ def _gateway(doors: Doors) -> Iterator[Act]:
         "GET", "/metrics", Entry.OPEN, state.metrics, "Counts and gauges, for Prometheus.",
         "text/plain",
     )  # fmt: skip
+    yield Act(
+        "GET", "/metrics/tenants/{name}", VIEWER, state.metrics_of,
+        "Counts and gauges of one tenant, for Prometheus.", "text/plain",
+        refuses=(*r.REGISTRY, r.UnknownTenant),
+    )  # fmt: skip
     yield Act("GET", "/livez", Entry.OPEN, state.live, "Whether the process answers.", told_state.LiveTold)
     yield Act(
         "GET", "/readyz", Entry.OPEN, state.ready, "Whether requests may be sent here.",

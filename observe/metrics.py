@@ -25,6 +25,7 @@ from observe.registry import RegistryMetrics
 from observe.replicas import ReplicaMetrics
 from observe.requests import RequestMetrics
 from observe.snapshot import PoolSnapshot
+from observe.tenants import Look, TenantMetrics
 from observe.usage import UsageMetrics
 from tiergate.events import (
     AuditCut,
@@ -72,9 +73,11 @@ class Metrics:
         outcomes: How requests may end, shown as 0 before they first do; else `known_outcomes`.
         hits: By cache, how often it has answered from memory so far; too many to tell as events.
         inflight: How many requests are in hand now.
+        look: What tenants have in hand that somebody asks for.
 
     Attributes:
         process: Measures what no event tells.
+        tenants: Tells of one tenant at a time, apart from all this.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Metrics:
         outcomes: Iterable[str] | None = None,
         hits: Callable[[], Mapping[str, int]] = dict,
         inflight: Callable[[], int] = int,
+        look: Look = lambda _wanted: {},
     ) -> None:
         self._snapshot = snapshot
         self._count_inflight = inflight
@@ -100,6 +104,7 @@ class Metrics:
             "tiergate_loop_failures_total", "Unexpected errors of background loops, which went on.", ["loop"]
         )
         self.process = ProcessMetrics(book)
+        self.tenants = TenantMetrics(outcomes, look)
 
     @property
     def registry(self) -> CollectorRegistry:
@@ -111,6 +116,7 @@ class Metrics:
         match event:
             case RequestAnswered():
                 self._requests.fold(event)
+                self.tenants.fold(event)
                 if event.outcome != "ok" and event.tenant is not None and event.tier is not None:
                     self._affected.add(event.tenant, event.tier, event.outcome)
             case CacheAnswered():
@@ -153,6 +159,7 @@ class Metrics:
         self._requests.refresh()
         self._registry.refresh()
         self._affected.refresh()
+        self.tenants.refresh()
         self.process.refresh()
         self._pools.refresh(self._snapshot())
         self._inflight.set(self._count_inflight())

@@ -23,8 +23,9 @@ def share_metrics(directory: Path) -> None:
         msg = "share_metrics() comes too late: prometheus_client is imported already"
         raise RuntimeError(msg)
     directory.mkdir(parents=True, exist_ok=True)
-    for left in (*directory.glob("*.db"), *directory.glob("*.sketches")):
-        left.unlink(missing_ok=True)
+    for kind in ("db", "sketches", "tenants", "wanted"):
+        for left in directory.glob(f"*.{kind}"):
+            left.unlink(missing_ok=True)
     os.environ[VARIABLE] = str(directory)
 
 

@@ -49,6 +49,48 @@ class BudgetCount:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolCount:
+    """The connections of pools on one cluster.
+
+    Attributes:
+        size: How many there may be.
+        active, idle, opening, closing: As of `TierCount`.
+    """
+
+    tier: Tier
+    cluster: str
+    size: int
+    active: int
+    idle: int
+    opening: int
+    closing: int
+
+    def plus(self, other: "PoolCount") -> "PoolCount":
+        """Both together."""
+        return PoolCount(
+            self.tier, self.cluster, self.size + other.size, self.active + other.active,
+            self.idle + other.idle, self.opening + other.opening, self.closing + other.closing,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TenantCount:
+    """What one tenant has in hand.
+
+    Attributes:
+        inflight: Its requests that have a connection.
+        waiting: Those that wait for one.
+        oldest_s: For how long the first of these has.
+        pools: Those that serve it, one for each tier and cluster; the connections of others, too.
+    """
+
+    inflight: int = 0
+    waiting: int = 0
+    oldest_s: float = 0.0
+    pools: tuple[PoolCount, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PoolSnapshot:
     """This process's pools at one instant; tiers and clusters without pools may be left out.
 

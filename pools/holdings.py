@@ -1,12 +1,16 @@
 """What this process has of connections, told in plain values."""
 
 import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 from observe.lately import InLine
+from observe.snapshot import PoolCount, TenantCount
 from pools.pool import Pool
 from pools.switchboard import Switchboard
 from registry.orders import Holdings
+from tiergate.tenant import TenantId
 
 
 def holdings(switchboard: Switchboard, *, most: int) -> Holdings:
@@ -39,6 +43,33 @@ def in_line(switchboard: Switchboard) -> dict[str, InLine]:
             known, requests=known.requests + 1, oldest_s=max(known.oldest_s, waited_s)
         )
     return found
+
+
+def in_hand(switchboard: Switchboard, wanted: Mapping[str, str]) -> dict[str, TenantCount]:
+    """What the *wanted* tenants have now; they are told with their places."""
+    if not wanted:
+        return {}
+    running = Counter(lease.placement.tenant for lease in switchboard.leases if lease.is_running)
+    waiting, places = in_line(switchboard), set(wanted.values())
+    pools: defaultdict[str, dict[str, PoolCount]] = defaultdict(dict)
+    for pool in switchboard.pools():
+        place = pool.place
+        if place.id in places:
+            count = PoolCount(
+                place.tier, place.cluster, pool.limits.default_pool_size, pool.active, pool.idle,
+                pool.opening, pool.closing,
+            )  # fmt: skip
+            known = pools[place.id].get(place.cluster)
+            pools[place.id][place.cluster] = count if known is None else known.plus(count)
+    return {
+        tenant: TenantCount(
+            running[TenantId(tenant)],
+            waiting[tenant].requests if tenant in waiting else 0,
+            round(waiting[tenant].oldest_s, 3) if tenant in waiting else 0.0,
+            tuple(pools[place].values()) if place in pools else (),
+        )
+        for tenant, place in wanted.items()
+    }
 
 
 def _fullness(pool: Pool) -> int:

@@ -22,6 +22,7 @@ from moves.worker import Worker
 from observe.logs import Log
 from observe.loudness import Loudness
 from observe.metrics import Metrics
+from pools.holdings import in_hand
 from pools.orders import Orders, leave
 from pools.switchboard import Switchboard, open_switchboard
 from registry.admin_keys import AdminKeys, Both, open_admin_keys
@@ -122,7 +123,7 @@ class Gateway:
         return AdminGateway(
             metrics=self.metrics.show, readiness=self.readiness, reload=self._reload_all,
             pools=lambda: self.orders.held(most=self.settings.pools.max_pools),
-            run=self.door.run_as, verify=self.verification.run,
+            run=self.door.run_as, verify=self.verification.run, metrics_of=self.metrics.tenants.show,
         )  # fmt: skip
 
     def _reload_all(self) -> dict[str, tuple[str, ...]]:
@@ -189,10 +190,10 @@ async def open_gateway(settings: Settings, reread: Callable[[], Settings]) -> As
         orders.loud, feed.on_level = loudness.told, loudness.hear
         admission = Admission(settings.gateway.max_inflight, rates(settings))
         metrics = Metrics(
-            switchboard.snapshot,
+            switchboard.snapshot, inflight=lambda: admission.inflight,
             hits=lambda: {"placement": directory.cache.hits, "credential": keys.cache.hits},
-            inflight=lambda: admission.inflight,
-        )
+            look=lambda wanted: in_hand(switchboard, wanted),
+        )  # fmt: skip
         folds += [metrics, orders.busiest, orders.lately, accounts.meter]
         await store.audit_head()  # remembered from here on, in the log and in the metrics
         operations = Operations(store, provisioner, settings.application.schema)

@@ -14,7 +14,7 @@ from tests.support.prometheus import Prometheus, find_prometheus, open_prometheu
 from tests.support.waiting import wait_until
 
 DASHBOARDS = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
-CHOSEN = {"$__rate_interval": "10m", "$tier": ".*", "$cluster": ".*", "$instance": ".*"}
+CHOSEN = {"$__rate_interval": "10m", "$tier": ".*", "$cluster": ".*", "$instance": ".*", "$tenant": ".*"}
 READ = "SELECT count(*) AS n FROM projects"
 # A value of `rate` needs two scrapes, a recorded one an evaluation more; and half the suite runs beside it.
 WITHIN_S = 60.0
@@ -52,7 +52,9 @@ async def prometheus() -> AsyncIterator[Prometheus]:
         async with open_demo(folder / "demo") as gateway, open_operator(gateway) as operator:
             requests = [(request(tenant.key, query(READ)), b'"n"') for tenant in gateway.tenants.values()]
             async with (
-                open_prometheus(program, folder, gateway.admin) as opened,
+                open_prometheus(
+                    program, folder, gateway.admin, tenants=[*gateway.tenants], key=gateway.admin_key
+                ) as opened,
                 open_load(gateway.url, requests, callers=4, every_s=0.05) as load,
             ):
                 await wait_until(lambda: opened.ask("up == 1"), within_s=WITHIN_S, what="the first scrape")

@@ -77,6 +77,9 @@ async def test_known_tenants_are_served_while_the_registry_is_down(site: Site, r
             served = {await status(gateway, known) for _ in range(50)}
             refused = await gateway.sql(unused, QUERY)
             told = await gateway.ask_admin("POST", f"/tenants/{ACME}/suspend")
+            metrics = [
+                await gateway.ask_admin("GET", f"/metrics/tenants/{name}") for name in (ACME, "nobody")
+            ]
             ready, flag = await readiness(gateway), await gateway.metric("tiergate_registry_up")
 
         assert before == ((200, None), (200, "up"))
@@ -86,6 +89,8 @@ async def test_known_tenants_are_served_while_the_registry_is_down(site: Site, r
         assert refused.headers["retry-after"] == "1"
         assert refused.json()["code"] == "57P03"
         assert (told.status_code, told.json()["error"]["code"]) == (503, "registry-unavailable")
+        assert [answer.status_code for answer in metrics] == [200, 503]
+        assert f'tiergate_tenant_requests_total{{outcome="ok",tenant="{ACME}"}}' in metrics[0].text
         assert ready == (200, "down")
         assert flag == 0
 

@@ -88,6 +88,7 @@ class Side:
 
     def __init__(self) -> None:
         self.is_ready = True
+        self.metrics = Metrics()
         self.refuses_reload = False
         self.started = asyncio.Event()
         self.cancelled = asyncio.Event()
@@ -96,12 +97,13 @@ class Side:
 
     def seam(self) -> Gateway:
         return Gateway(
-            metrics=Metrics().show,
+            metrics=self.metrics.show,
             readiness=lambda: (self.is_ready, self.report()),
             pools=lambda: Holdings(budgets=(asdict(BudgetCount("standard-1", 40, 2)),)),
             reload=self.reload,
             run=self.run,
             verify=self.verify,
+            metrics_of=self.metrics.tenants.show,
         )
 
     def report(self) -> Json:

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,15 +47,26 @@ def find_prometheus() -> str | None:
 
 @asynccontextmanager
 async def open_prometheus(
-    program: str, folder: Path, admin: str, *, every_s: int = 1
+    program: str,
+    folder: Path,
+    admin: str,
+    *,
+    every_s: int = 1,
+    tenants: Sequence[str] = (),
+    key: str | None = None,
 ) -> AsyncIterator[Prometheus]:
-    """Scrapes the gateway whose admin address is *admin*, and evaluates all rules, every so many seconds."""
+    """Scrapes the gateway whose admin address is *admin*, and evaluates all rules, every so many seconds.
+
+    Args:
+        tenants: Each is scraped by itself, too, with this *key*.
+    """
     [port] = free_ports(1)
     told = {
         "global": {"scrape_interval": f"{every_s}s", "evaluation_interval": f"{every_s}s"},
         "rule_files": [str(RULES / "*.yml")],
         "scrape_configs": [
             {"job_name": "tiergate", "static_configs": [{"targets": [urlsplit(admin).netloc]}]},
+            *(_of_tenants(urlsplit(admin).netloc, tenants, key) if tenants else ()),
         ],
     }
     config = folder / "prometheus.yml"
@@ -82,3 +93,11 @@ async def open_prometheus(
         if process.returncode is None:
             process.terminate()
         await process.wait()
+
+
+def _of_tenants(target: str, tenants: Sequence[str], key: str | None) -> list[dict[str, Any]]:  # YAML
+    paths = [f"/metrics/tenants/{tenant}" for tenant in tenants]
+    following = [{"targets": [target], "labels": {"__metrics_path__": path}} for path in paths]
+    return [
+        {"job_name": "tiergate-tenants", "authorization": {"credentials": key}, "static_configs": following}
+    ]

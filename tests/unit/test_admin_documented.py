@@ -27,7 +27,7 @@ LOCAL = {"demo", "serve", "check", "version", "moves work"}
 
 
 def app() -> "Starlette":
-    gateway = Gateway(*[None] * 6)  # type: ignore[arg-type]  # nothing is called
+    gateway = Gateway(*[None] * 7)  # type: ignore[arg-type]  # nothing is called
     return build_admin(None, gateway, key="x" * 16)  # type: ignore[arg-type]  # the same
 
 

@@ -10,20 +10,32 @@ import pytest
 from prometheus_client import Metric
 
 from observe.metrics import Metrics
+from observe.snapshot import PoolCount, TenantCount
+from observe.tenant_families import TenantFamilies
+from observe.tenant_sums import Sums
 from tiergate.events import Event
+from tiergate.tenant import Tier
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
 _LINE = re.compile(r"\b(?:say|_limit)\(\s*(?:[^,()]*),\s*\"([a-z-]+)\"")
 
 
+def metrics() -> list[Metric]:
+    """Those of the gateway, and those of one tenant."""
+    count = TenantCount(pools=(PoolCount(Tier.STANDARD, "standard-1", 8, 1, 1, 0, 0),))
+    sums = Sums.nothing()
+    sums.in_hand = count
+    return [*Metrics().registry.collect(), *TenantFamilies("acme", sums, ["ok"]).collect()]
+
+
 def names() -> list[str]:
     """All metrics, as Prometheus sees them."""
     counters = {"counter": "_total"}
-    return [metric.name + counters.get(metric.type, "") for metric in Metrics().registry.collect()]
+    return [metric.name + counters.get(metric.type, "") for metric in metrics()]
 
 
-@pytest.mark.parametrize("metric", list(Metrics().registry.collect()), ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", metrics(), ids=lambda metric: metric.name)
 def test_a_metric_is_named_by_what_it_counts_and_in_which_unit(metric: Metric) -> None:
     """Source: Prometheus, "Metric and label naming"."""
     assert re.fullmatch("(?:tiergate|process)(?:_[a-z]+)+", metric.name)
@@ -33,14 +45,17 @@ def test_a_metric_is_named_by_what_it_counts_and_in_which_unit(metric: Metric) -
     assert metric.type != "histogram" or metric.name.endswith("_seconds")
     labels = {name for sample in metric.samples for name in sample.labels} - {"le"}
     assert all(re.fullmatch("[a-z_]+", label) for label in labels)
-    assert not labels & {"tenant", "place", "request_id", *metric.name.split("_")[:1]}
+    assert not labels & {"place", "request_id", *metric.name.split("_")[:1]}
+    assert ("tenant" in labels) is metric.name.startswith("tiergate_tenant_")
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_promtool_has_nothing_to_say() -> None:
-    said = subprocess.run(
-        ["promtool", "check", "metrics"], input=Metrics().render()[0], capture_output=True, check=False
-    )
+@pytest.mark.parametrize("of", ["gateway", "tenant"])
+async def test_promtool_has_nothing_to_say(of: str) -> None:
+    told = Metrics()
+    shown = told.render() if of == "gateway" else await told.tenants.show("acme", "p")
+    assert shown is not None
+    said = subprocess.run(["promtool", "check", "metrics"], input=shown[0], capture_output=True, check=False)  # noqa: ASYNC221 - nothing else runs
 
     assert (said.returncode, said.stdout, said.stderr) == (0, b"", b"")
 
