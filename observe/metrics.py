@@ -103,6 +103,11 @@ class Metrics:
         self._loops_failed = book.counter(
             "tiergate_loop_failures_total", "Unexpected errors of background loops, which went on.", ["loop"]
         )
+        self._spans_lost = book.counter(
+            "tiergate_spans_lost_total",
+            "Requests whose spans the receiver of traces does not have.",
+            known=[()],
+        )
         self.process = ProcessMetrics(book)
         self.tenants = TenantMetrics(outcomes, look)
 
@@ -148,7 +153,7 @@ class Metrics:
             case UsageWritten() | UsageLost():
                 self._usage(event)
             case SpansLost():
-                pass  # a matter for the log; none of it is a request's
+                self._spans_lost.add((), event.requests)
             case LoopFailed(loop=loop):
                 self._loops_failed.add((loop,))
             case _:

@@ -51,6 +51,9 @@ class RegistryMetrics:
         self._credentials = book.gauge(
             "tiergate_credentials", "API keys that nobody has revoked.", ["state"], over="mostrecent"
         )
+        self._admin_keys = book.gauge(
+            "tiergate_admin_keys", "Keys of operators that nobody has revoked.", ["state"], over="mostrecent"
+        )
         self._key_age = NamedGauge(
             book.gauge(
                 "tiergate_context_key_age_seconds",
@@ -59,7 +62,7 @@ class RegistryMetrics:
                 over="mostrecent",
             )
         )
-        self._show(RegistryCounted({}, 0.0, {}, {}))
+        self._show(RegistryCounted({}, 0.0, {}, {}, {}))
 
     def fold_answer(self, event: CacheAnswered) -> None:
         """A cache was asked, and had to think."""
@@ -85,6 +88,7 @@ class RegistryMetrics:
         self._idle.set(counted.move_idle_s)
         for state in CREDENTIALS:
             self._credentials.labels(state).set(counted.credentials.get(state, 0))
+            self._admin_keys.labels(state).set(counted.admin_keys.get(state, 0))
         for cluster, age_s in counted.context_key_age_s.items():
             self._key_age.set((cluster,), age_s)
 

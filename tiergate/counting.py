@@ -44,7 +44,9 @@ class Counts:
         self._since = seen
         idle_s = max((now_s - seen[move.id][1] for move in moves if _should_go_on(move)), default=0.0)
         states = Counter(str(move.state) for move in moves)
-        counted = RegistryCounted(states, idle_s, figures.credentials, figures.context_key_age_s)
+        counted = RegistryCounted(
+            states, idle_s, figures.credentials, figures.admin_keys, figures.context_key_age_s
+        )
         self._emit(counted)
         return counted
 

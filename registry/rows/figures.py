@@ -2,32 +2,37 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import Float, cast, func, literal, select, union_all
+from sqlalchemy import Column, ColumnElement, Float, cast, func, literal, select, union_all
 
 from registry.rows.asking import Asking, rows
-from registry.tables import CREDENTIAL, DATA_DATABASE
+from registry.tables import ADMIN_KEY, CREDENTIAL, DATA_DATABASE
 
 SOON = timedelta(days=7)
 """A key that expires within it wants a successor."""
 
-_EXPIRES, _NOW = CREDENTIAL.c.expires_at, func.clock_timestamp()
-_STATES = {
-    "active": _EXPIRES.is_(None) | (_EXPIRES > _NOW + SOON),
-    "expiring": _EXPIRES.between(_NOW, _NOW + SOON),
-    "expired": _EXPIRES < _NOW,
-}
+_NOW = func.clock_timestamp()
+_KEYS = {"credential": CREDENTIAL, "admin-key": ADMIN_KEY}
+
+
+def _states(expires_at: Column[datetime]) -> dict[str, ColumnElement[bool]]:
+    return {
+        "active": expires_at.is_(None) | (expires_at > _NOW + SOON),
+        "expiring": expires_at.between(_NOW, _NOW + SOON),
+        "expired": expires_at < _NOW,
+    }
+
+
 _AGE_S = func.max(func.extract("epoch", _NOW - DATA_DATABASE.c.context_since))
 # One round trip for all of it.
 _FIGURES = union_all(
     *(
         select(
-            literal("credential").label("of"),
-            literal(state).label("name"),
-            cast(func.count(), Float).label("is"),
-        ).where(CREDENTIAL.c.revoked_at.is_(None), is_so)
-        for state, is_so in _STATES.items()
+            literal(kind).label("of"), literal(state).label("name"), cast(func.count(), Float).label("is")
+        ).where(keys.c.revoked_at.is_(None), is_so)
+        for kind, keys in _KEYS.items()
+        for state, is_so in _states(keys.c.expires_at).items()
     ),
     select(literal("context-key"), DATA_DATABASE.c.cluster, cast(_AGE_S, Float)).group_by(
         DATA_DATABASE.c.cluster
@@ -41,10 +46,12 @@ class Figures:
 
     Attributes:
         credentials: API keys that nobody revoked: "active", "expiring" within a week, or "expired".
+        admin_keys: The same of operators' keys.
         context_key_age_s: By cluster, since when the oldest key signs that signs there.
     """
 
     credentials: Mapping[str, int]
+    admin_keys: Mapping[str, int]
     context_key_age_s: Mapping[str, float]
 
 
@@ -55,7 +62,8 @@ class Counting(Asking):
         """What there is now."""
         async with self._reading() as connection:
             found = await rows(connection, _FIGURES)
-        return Figures(
-            {each["name"]: int(each["is"]) for each in found if each["of"] == "credential"},
-            {each["name"]: each["is"] for each in found if each["of"] == "context-key"},
-        )
+        keys = {
+            kind: {each["name"]: int(each["is"]) for each in found if each["of"] == kind} for kind in _KEYS
+        }
+        ages_s = {each["name"]: each["is"] for each in found if each["of"] == "context-key"}
+        return Figures(keys["credential"], keys["admin-key"], ages_s)

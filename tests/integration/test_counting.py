@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from registry.admin_keys import Role, new_admin_key
 from registry.credentials import Scope, new_key
 from registry.migrations import migrate
 from registry.moves import Timing
@@ -69,6 +70,22 @@ async def test_a_move_that_does_not_go_on_stands_still_until_something_comes_of_
     assert [each.move_idle_s for each in found] == [0, 100, 200, 0, 0]
     assert found[0].moves == {"planned": 1}
     assert heard == found
+
+
+async def test_keys_of_operators_are_counted_by_whether_they_will_expire(store: Store) -> None:
+    now = datetime.now(UTC)
+    ends = {"ann": None, "bob": now + timedelta(days=30), "eve": now + timedelta(days=3)}
+    for name, expires_at in ends.items():
+        _, key = new_admin_key(name, Role.VIEWER, expires_at=expires_at)
+        await store.add_admin_key(key, actor="alice")
+    _, revoked = new_admin_key("joe", Role.OWNER, expires_at=now + timedelta(days=3))
+    await store.add_admin_key(revoked, actor="alice")
+    await store.revoke_admin_key(revoked.id, actor="alice")
+
+    counted = await Counts(store, emit=lambda _event: None).run_once()
+
+    assert counted.admin_keys == {"active": 2, "expiring": 1, "expired": 0}
+    assert counted.credentials == {"active": 0, "expiring": 0, "expired": 0}
 
 
 async def test_keys_are_counted_by_whether_they_will_expire(store: Store) -> None:

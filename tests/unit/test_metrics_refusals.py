@@ -27,6 +27,7 @@ from tiergate.events import ProtectionLost, RequestAnswered
 from tiergate.happenings.moves import MoveCopied
 from tiergate.happenings.refusals import CheckoutRefused, IsolationViolated, StatementBarred
 from tiergate.happenings.registry import RegistryCounted
+from tiergate.happenings.traces import SpansLost
 from tiergate.tenant import TenantId, Tier
 
 ACME = TenantId("acme")
@@ -163,14 +164,26 @@ def test_lookups_of_pools_are_counted_by_how_much_they_have_grown() -> None:
 def test_what_the_registry_counts_is_shown_until_it_counts_anew() -> None:
     metrics = Metrics()
     before = value(metrics, "tiergate_moves", state="copying")
-    metrics(RegistryCounted({"copying": 2}, 40.0, {"active": 3, "expiring": 1}, {"c1": 86400.0}))
+    keys = {"active": 3, "expiring": 1}
+    metrics(RegistryCounted({"copying": 2}, 40.0, keys, {"expiring": 2}, {"c1": 86400.0}))
     shown = value(metrics, "tiergate_moves", state="copying")
-    metrics(RegistryCounted({"soaking": 1}, 0.0, {"active": 4}, {"c1": 86410.0}))
+    assert value(metrics, "tiergate_admin_keys", state="expiring") == 2
+    metrics(RegistryCounted({"soaking": 1}, 0.0, {"active": 4}, {}, {"c1": 86410.0}))
 
     assert (before, shown, value(metrics, "tiergate_moves", state="copying")) == (0, 2, 0)
     assert value(metrics, "tiergate_credentials", state="expiring") == 0
+    assert value(metrics, "tiergate_admin_keys", state="expiring") == 0
     assert value(metrics, "tiergate_context_key_age_seconds", cluster="c1") == 86410
     assert value(metrics, "tiergate_move_idle_seconds") == 0
+
+
+def test_requests_that_have_lost_their_spans_are_counted() -> None:
+    metrics = Metrics()
+    before = value(metrics, "tiergate_spans_lost_total")
+    metrics(SpansLost(7))
+    metrics(SpansLost(2))
+
+    assert (before, value(metrics, "tiergate_spans_lost_total")) == (0, 9)
 
 
 def test_rows_that_moves_bring_are_counted() -> None:
