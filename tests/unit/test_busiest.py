@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from observe.busiest import HALF_LIFE_S, REQUEST_S, Busiest, Busy, Load, Work
@@ -67,6 +67,7 @@ def test_who_is_not_known_and_what_is_no_request_counts_for_nobody() -> None:
     assert busiest.load() == Load()
 
 
+@settings(deadline=None)  # how fast the machine is says nothing of memory
 @given(st.lists(st.tuples(st.integers(0, 30), st.floats(0, 2)), max_size=300))
 def test_memory_is_bounded_and_so_is_what_is_missing(asked: list[tuple[int, float]]) -> None:
     busiest = Busiest(MOST, now=Clock())
