@@ -22,8 +22,9 @@ from tests.support.crossing import Crossings, find_crossings
 from tests.support.gateways import Serving
 from tests.support.grounds import Ground, open_ground
 from tests.support.journeys import Fault, Journey
+from tiergate.tenant import Tier
 
-CLUSTERS = ("standard-a", "premium-a")
+FROM = "standard-a"
 IDLE = "tests.support.idle"
 _CONCURRENT = frozenset({Fault.MOVER_KILLED, Fault.MOVER_STOPPED})
 """Those that touch no other move."""
@@ -88,7 +89,7 @@ async def crash(options: argparse.Namespace) -> list[Run]:
     """Every run: some at a time where one does not touch the other."""
     runs: list[Run] = []
     async with (
-        open_ground(CLUSTERS, is_proxied=True) as ground,
+        open_ground((FROM, f"{options.to}-a"), is_proxied=True) as ground,
         ground.gateways(2, program=IDLE) as gateways,
     ):
         crossings = await find_crossings(ground, gateways)
@@ -111,10 +112,11 @@ async def crash(options: argparse.Namespace) -> list[Run]:
     return runs
 
 
-def report(runs: Sequence[Run]) -> None:
-    """Print a table: how each step went, for each way to fail."""
+def report(runs: Sequence[Run], to: Tier) -> None:
+    """Print a table: how each step went, for each way to fail; between standard and *to*."""
     faults = [fault for fault in Fault if any(run.fault is fault for run in runs)]
-    table = Table(title="What a move came to, by the step at which something failed", title_justify="left")
+    title = f"What a move between standard and {to} came to, by the step at which something failed"
+    table = Table(title=title, title_justify="left")
     table.add_column("step")
     for fault in faults:
         table.add_column(fault.name.lower().replace("_", " "))
@@ -143,7 +145,7 @@ async def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([asdict(each) for each in runs], indent=2))
     else:
-        report(runs)
+        report(runs, options.to)
     return 0 if all(each.is_good for each in runs) else 1
 
 
@@ -154,6 +156,10 @@ def main() -> None:
     )
     parser.add_argument("--fault", action="append", help="only this way to fail, as mover_killed; repeatable")
     parser.add_argument("--step", action="append", help="only at this step; repeatable")
+    parser.add_argument(
+        "--to", type=Tier, choices=[Tier.PREMIUM, Tier.GOVERNMENT], default=Tier.PREMIUM,
+        help="the tier that tenants of the standard one are promoted to, and come back from (premium)",
+    )  # fmt: skip
     parser.add_argument("--every-way", action="store_true", help="on each journey that comes by a step")
     parser.add_argument("--at-once", type=int, default=4, help="moves at one time, where one may (4)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
