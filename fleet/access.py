@@ -27,6 +27,8 @@ Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
 OLDEST_MAJOR = 15
 # Long enough for a busy tenant's usual statement, short enough for those who queue behind us.
 LOCK_TIMEOUT = "5s"
+# Who does not answer by then is down, however much time there is: others wait for whoever waits here.
+CONNECT_S = 10.0
 # Numbers of ours among a database's advisory locks; tiergate.enter() uses TENANT_LOCKS too.
 TENANT_LOCKS = 1413959000
 FLEET_LOCKS = 1413959001
@@ -133,13 +135,14 @@ def _check(cluster: ClusterAccess, connection: Connection, database: str) -> Non
 
 
 def _conninfo(cluster: ClusterAccess, database: str, deadline: Deadline) -> str:
+    within_s = min(deadline.left_s(), CONNECT_S)
     try:
         return make_conninfo(
             cluster.conninfo,
             user=cluster.user,
             password=cluster.password,
             dbname=database,
-            connect_timeout=max(1, math.ceil(deadline.left_s() / _hosts(cluster.conninfo))),
+            connect_timeout=max(1, math.ceil(within_s / _hosts(cluster.conninfo))),
             application_name="tiergate provisioning",
         )
     except psycopg.ProgrammingError:

@@ -35,6 +35,10 @@ class Acting:
         """How long to leave the move alone, which was in state *before*, until the next piece."""
         return rest_s(before, now, self._failures.get(now.id, 0))
 
+    def is_failing(self, move: Move) -> bool:
+        """Whether the last piece of *move* has failed."""
+        return move.id in self._failures
+
     async def _publish(self, move: Move, epoch: int) -> Move:
         await self._store.publish_move(move.id, epoch)
         await self._reached(move.id, Step.PUBLISHED)

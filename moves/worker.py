@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 
 from moves.mover import Mover
+from moves.turns import Turns
 from registry.errors import MoveLost
 from registry.moves import Move, MoveId
 from registry.store import Store
@@ -18,8 +19,6 @@ from tiergate.events import Emit, LoopFailed
 
 LEASE_S = 30.0
 """How long a move stands still when its worker dies."""
-AT_ONCE = 4
-"""Moves that are worked on at one time; others rest."""
 MOST = 100
 """Moves that one worker has; most of them soak."""
 
@@ -36,14 +35,21 @@ class Worker:
     """
 
     def __init__(
-        self, store: Store, mover: Mover, name: str, *, emit: Emit, lease_s: float = LEASE_S
+        self,
+        store: Store,
+        mover: Mover,
+        name: str,
+        *,
+        emit: Emit,
+        lease_s: float = LEASE_S,
+        turns: Turns | None = None,
     ) -> None:
         self._store = store
         self._mover = mover
         self._name = name
         self._emit = emit
         self._lease_s = lease_s
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns = turns or Turns()
         self._news = asyncio.Event()
         self._held: set[MoveId] = set()
 
@@ -103,7 +109,7 @@ class Worker:
             if move.is_paused and move.wanted is None:
                 return
             before = move.state
-            async with self._turns:
+            async with self._turns.turn(is_failing=self._mover.is_failing(move)):
                 move = await self._mover.run_once(move)
             await self._rest(move, self._mover.rest_s(before, move))
 

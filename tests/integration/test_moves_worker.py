@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from moves.steps import Step
+from moves.turns import Turns
 from moves.worker import Worker
 from registry.moves import Move, MoveState, Wanted
 from tests.support.movers import ACTOR, NOW, SOAKS, WAITS, Held, Movers, expire, open_movers
 from tests.support.postgres import ThreeClusters
+from tests.support.proxy import Proxy, open_proxy
 from tests.support.waiting import wait_until
 from tiergate.events import LoopFailed
 from tiergate.tenant import Tier
@@ -125,6 +128,49 @@ async def test_a_move_that_soaks_returns_as_soon_as_somebody_says_so(movers: Mov
         await movers.store.ask_move(move.id, Wanted.ROLLBACK, actor=ACTOR)
         one.wake()
         await until(movers, move, MoveState.ROLLED_BACK)
+
+
+@asynccontextmanager
+async def reached_through_a_proxy(movers: Movers, cluster: str) -> AsyncIterator[Proxy]:
+    """The way to a cluster, which a test may close."""
+    was = await movers.store.cluster(cluster)
+    server = conninfo_to_dict(was.conninfo)
+
+    async def answers_at(conninfo: str) -> None:
+        await movers.store.set_cluster_address(
+            was.name, conninfo=conninfo, admin_user=was.admin_user, admin_password=was.admin_password,
+            actor=ACTOR,
+        )  # fmt: skip
+
+    async with open_proxy(str(server["host"]), int(str(server["port"]))) as proxy:
+        await answers_at(make_conninfo(was.conninfo, host=proxy.host, port=proxy.port))
+        try:
+            yield proxy
+        finally:
+            await answers_at(was.conninfo)
+
+
+async def test_moves_to_a_cluster_that_says_nothing_hold_no_other_up(movers: Movers) -> None:
+    others = [await movers.tenant(f"to-silent-{number}") for number in range(2)]
+    up = await movers.tenant("to-up")
+    one = Worker(movers.store, movers.mover(), "one", emit=movers.heard, turns=Turns(at_once=1, long_s=1))
+    async with reached_through_a_proxy(movers, "premium-1") as proxy, running(one):
+        silent = [await movers.plan(tenant, Tier.PREMIUM, WAITS) for tenant in others]
+        for move in silent:
+            await until(movers, move, MoveState.READY)
+        proxy.blackhole()
+        await proxy.swallowed.wait()
+        one.wake()
+
+        await until(movers, await movers.plan(up, Tier.GOVERNMENT, NOW), MoveState.DONE)
+        assert {(await movers.store.move(move.id)).state for move in silent} == {MoveState.READY}
+
+        proxy.flow()
+        for move in silent:
+            await movers.store.ask_move(move.id, Wanted.ABORT, actor=ACTOR)
+        one.wake()
+        for move in silent:
+            await until(movers, move, MoveState.ABORTED)
 
 
 async def test_a_worker_by_itself_carries_one_move_and_ends(movers: Movers) -> None:
