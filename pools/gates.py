@@ -8,9 +8,9 @@ Nothing here is asked while every gate is open, but for `any_closed`.
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from pools.bounds import PoolLimits
 from pools.errors import DeadlineExceeded, Drained, Paused, QueueFull
@@ -37,6 +37,8 @@ class Closure:
     until: float
 
 
+Closures: TypeAlias = tuple[tuple[Scope, Closure], ...]
+
 _UNSURE = Closure(Verb.PAUSE, math.inf)
 
 
@@ -50,7 +52,8 @@ class Gates:
     def __init__(self, emit: Emit) -> None:
         self.any_closed = False
         self._emit = emit
-        self._closures: dict[Scope, Closure] = {}
+        self._closures: Closures = ()
+        self._shut: dict[Scope, Closure] = {}
         self._tenants: dict[str, Closure] = {}
         self._places: dict[str, Closure] = {}
         self._clusters: dict[str, Closure] = {}
@@ -61,9 +64,13 @@ class Gates:
         self._of_tenant: Counter[TenantId] = Counter()
         self._of_place: Counter[PlaceId] = Counter()
 
-    def set(self, closures: Mapping[Scope, Closure]) -> None:
-        """Close these gates, and open every other; what stays closed was never open meanwhile."""
-        self._settle(closures, holds_all=False)
+    def set(self, closures: Iterable[tuple[Scope, Closure]]) -> None:
+        """Close these gates, and open every other; what stays closed was never open meanwhile.
+
+        A gate may be closed for several reasons, as by an operator and for a cut-over: it is open when all
+        of them are over.
+        """
+        self._settle(tuple(closures), holds_all=False)
 
     def hold_all(self) -> None:
         """Let everybody wait, until the next `set`: nobody knows what may be closed."""
@@ -140,18 +147,20 @@ class Gates:
         return [self._places.get(place.id), self._clusters.get(place.primary)]
 
     def _of(self, kind: Kind) -> dict[str, Closure]:
-        return {scope.name: closure for scope, closure in self._closures.items() if scope.kind is kind}
+        return {scope.name: closure for scope, closure in self._shut.items() if scope.kind is kind}
 
-    def _settle(self, closures: Mapping[Scope, Closure], *, holds_all: bool) -> None:
+    def _settle(self, closures: Closures, *, holds_all: bool) -> None:
         """Go on with these, but for those that are over, and tell whom it may concern."""
         before, now = self._counts(), self._loop.time()
-        self._closures = {scope: closure for scope, closure in closures.items() if closure.until > now}
+        self._closures = tuple((scope, closure) for scope, closure in closures if closure.until > now)
+        # The gravest last, which is what counts: a drain before a pause, and what ends last.
+        self._shut = dict(sorted(self._closures, key=_gravity))
         self._tenants, self._places, self._clusters = map(self._of, (Kind.TENANT, Kind.POOL, Kind.CLUSTER))
         self._holds_all = holds_all
         self.any_closed = holds_all or bool(self._closures)
         if self._timer is not None:
             self._timer.cancel()
-        soonest = min((closure.until for closure in self._closures.values()), default=None)
+        soonest = min((closure.until for _, closure in self._closures), default=None)
         self._timer = None if soonest is None else self._loop.call_at(soonest, self._tick)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
@@ -163,8 +172,13 @@ class Gates:
 
     def _counts(self) -> tuple[int, int]:
         """Scopes that are paused, and scopes that are drained."""
-        drained = sum(each.verb is Verb.DRAIN for each in self._closures.values())
-        return len(self._closures) - drained + self._holds_all, drained
+        drained = sum(each.verb is Verb.DRAIN for each in self._shut.values())
+        return len(self._shut) - drained + self._holds_all, drained
+
+
+def _gravity(closed: tuple[Scope, Closure]) -> tuple[bool, float]:
+    _, closure = closed
+    return closure.verb is Verb.DRAIN, closure.until
 
 
 def _less(counter: Counter[K], key: K) -> None:

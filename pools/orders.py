@@ -152,7 +152,7 @@ class Orders:
         now = self._loop.time()
         # Counted from after the answer: no gate opens before its end by the registry's clock.
         self._switchboard.gates.set(
-            {order.scope: Closure(order.verb, now + order.left_s) for order in orders if order.verb.stands}
+            (order.scope, Closure(order.verb, now + order.left_s)) for order in orders if order.verb.stands
         )
         self._duties = {order.id: self._duties.get(order.id) or self._duty(order, now) for order in orders}
         self._look()

@@ -10,10 +10,11 @@ from registry.placement import PlaceId
 from registry.records import Entry
 from registry.rows.asking import row, rows, tell
 from registry.rows.processes import Processes
-from registry.tables import POOL_ORDER
+from registry.tables import MOVE, POOL_ORDER
 
 _STANDING = [verb for verb in Verb if verb.stands]
 _NOW = func.clock_timestamp()
+_IS_NO_HOLD = POOL_ORDER.c.id.not_in(select(MOVE.c.hold_order).where(MOVE.c.hold_order.is_not(None)))
 _ORDERS = (
     select(
         POOL_ORDER,
@@ -38,7 +39,8 @@ class Orders(Processes):
     ) -> Order:
         """Have every process carry out an order; nobody has when this returns.
 
-        One that stands takes the place of what stands for the same scope; `resume` ends that.
+        One that stands takes the place of what stands for the same scope; `resume` ends that. What a move
+        holds up for its cut-over is the move's, and stays.
 
         Args:
             place: Of a tenant that has one of its own.
@@ -47,7 +49,7 @@ class Orders(Processes):
         same = and_(POOL_ORDER.c.kind == scope.kind, POOL_ORDER.c.name == scope.name)
         is_over = POOL_ORDER.c.ends_at < _NOW
         if verb.stands or verb is Verb.RESUME:
-            is_over = or_(is_over, and_(same, POOL_ORDER.c.verb.in_(_STANDING)))
+            is_over = or_(is_over, and_(same, POOL_ORDER.c.verb.in_(_STANDING), _IS_NO_HOLD))
         async with self._changing() as connection:
             # At once, and so in the same order as whoever does the same now: neither waits for the other.
             await connection.execute(delete(POOL_ORDER).where(is_over))

@@ -218,6 +218,18 @@ async def test_a_hold_leaves_an_operators_pause_alone(store: Store) -> None:
     assert await held(store) == [Scope(Kind.TENANT, ACME)]
 
 
+@pytest.mark.parametrize("verb", [Verb.RESUME, Verb.PAUSE, Verb.DRAIN])
+async def test_what_an_operator_orders_leaves_a_hold_alone(store: Store, verb: Verb) -> None:
+    move = await cutting_over(store)
+    [hold] = await store.orders()
+
+    given = await store.give_order(verb, Scope(Kind.TENANT, ACME), None, for_s=60, actor="alice")
+
+    assert [order.id for order in await store.orders()] == [hold.id, given.id]
+    await store.end_hold(move)
+    assert [order.id for order in await store.orders()] == [given.id]
+
+
 async def test_publishing_sends_everybody_to_the_new_place_and_ends_the_hold(store: Store) -> None:
     move = await cutting_over(store)
     assert move.target_epoch is not None
