@@ -90,7 +90,9 @@ async def delta_differs(
             continue
         keys = done.changed[table.name]
         if keys is None:
-            differing = await _differing(source, target, way, table, _piece(way, table, None, None))
+            everything = _piece(way, table, None, None)
+            _, same = await _are_alike(source, target, way, table, everything)
+            differing = () if same else await _differing(source, target, way, table, everything)
         else:
             given = [tuple(json.loads(key)) for key in keys]
             differing = await compare_keys(source, target, way, table, given)

@@ -15,7 +15,7 @@ import psycopg
 from fleet.access import Connection
 from fleet.errors import ClusterUnreachable
 from fleet.provision import Provisioner
-from moves import capture, cleaning, cutover, recording, stages
+from moves import capture, cleaning, cutover, following, recording, stages
 from moves.acting import Acting
 from moves.ends import Way, open_end
 from moves.fencing import Fence
@@ -134,10 +134,10 @@ class Mover(Acting):
                     told["copied"] = count.told()
                     to = MoveState.CATCHING_UP if count.is_done else None
                 case MoveState.CATCHING_UP:
-                    brought = await stages.run_pass(ground)
+                    brought = await following.run_pass(ground)
                     told["changed"] = rows = brought.keys
                     told["passes"] = passes = count_of(told, "passes") + 1
-                    if brought.keys <= FEW_KEYS or passes >= MOST_PASSES:
+                    if brought.is_whole and (brought.keys <= FEW_KEYS or passes >= MOST_PASSES):
                         await stages.analyze(ground)
                         to = MoveState.VERIFYING
                 case MoveState.VERIFYING:
@@ -146,12 +146,12 @@ class Mover(Acting):
                         count = await stages.verify(ground, verified, self._pacing(move), probe, piece)
                     told["verified"] = count.told()
                     if count.is_done:
-                        told["proofs"] = [asdict(proof) for proof in await stages.prove(ground)]
+                        told["proofs"] = [asdict(proof) for proof in await following.prove(ground)]
                         to = MoveState.READY
                 case _:
                     if "proofs" not in told:  # it was killed between finding them and writing them down
-                        told["proofs"] = [asdict(proof) for proof in await stages.prove(ground)]
-                    told["changed"] = rows = (await stages.run_pass(ground)).keys
+                        told["proofs"] = [asdict(proof) for proof in await following.prove(ground)]
+                    told["changed"] = rows = (await following.follow(ground)).keys
                     to = asked(move)
         if rows > 0:
             self._emit(MoveCopied(move.id, move.tenant, rows))
@@ -186,7 +186,7 @@ class Mover(Acting):
         await cutover.refuse_strays(ground)
         await cutover.refuse_busy(ground)
         for _ in range(MOST_PASSES):
-            if (await stages.run_pass(ground)).keys <= FEW_KEYS:
+            if (await following.run_pass(ground, compares=True)).keys <= FEW_KEYS:
                 return
 
     async def _try(self, move: Move, ground: Ground) -> Move:
@@ -238,7 +238,7 @@ class Mover(Acting):
             if move.evidence is None:
                 await self._store.record_evidence(move, await recording.of(move, ground))
                 await self._reached(move.id, Step.EVIDENCE_RECORDED)
-            told["changed"] = (await stages.run_pass(ground)).keys
+            told["changed"] = (await following.follow(ground)).keys
         # Only now: whoever cleans up must find the guard that was made here.
         now, wanted = replace(move, progress=told), asked(move)
         return now if wanted is None else await self._leave_soak(now, wanted)

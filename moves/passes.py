@@ -1,4 +1,6 @@
-"""Brings over what has changed: after a pass the target is what the source was at one moment.
+"""Brings over what has changed: after a whole pass the target is what the source was at one moment.
+
+A pass may take a part of the log only. What is still in it then is all that the target may have otherwise.
 
 First all changed keys go at the target, then all that the source has of them come, in one transaction: so
 no unique value is met on its way from one row to another. The target commits first. Who dies in between finds
@@ -33,12 +35,14 @@ class Pass:
         keys: Changed rows, each counted once; those of a table that was emptied count as one.
         rows: How many of them the source still has.
         changed: Those keys by table, each a list of texts in JSON; None for all rows of the table.
+        is_whole: Whether it took all that was in the log.
     """
 
     keys: int
     rows: int
     size_bytes: int
     changed: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict, repr=False)
+    is_whole: bool = True
 
 
 @asynccontextmanager
@@ -48,27 +52,33 @@ async def open_pass(
     way: Way,
     tables: Sequence[Table],
     *,
+    most: int | None = None,
     at_target: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Pass]:
     """A pass that is committed at the end: inside, both ends show the same moment. Both are in autocommit.
 
     Args:
+        most: Lines of the log that are taken; a row that changed twice has two.
         at_target: Told when the target has committed, and the source not yet.
 
     Raises:
         MoveSuperseded: The target is another attempt's; nothing was changed.
         StructureChanged: A table changed that is none of *tables*.
+        psycopg.errors.UniqueViolation, ExclusionViolation: Of a pass that is not whole: a row takes a value
+            that another one has given up, whose line was not among those.
     """
     async with source.transaction():
         await source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         async with open_loading(target, way):
-            yield await apply_dirty(source, target, way, tables)
+            yield await apply_dirty(source, target, way, tables, most=most)
         # The target has committed; now the log may forget.
         if at_target is not None:
             await at_target()
 
 
-async def apply_dirty(source: Connection, target: Connection, way: Way, tables: Sequence[Table]) -> Pass:
+async def apply_dirty(
+    source: Connection, target: Connection, way: Way, tables: Sequence[Table], *, most: int | None = None
+) -> Pass:
     """Bring over what has changed, in transactions of the caller's that are open at both ends.
 
     At the source REPEATABLE READ, or READ COMMITTED under the tenant's exclusive lock; at the target
@@ -77,7 +87,7 @@ async def apply_dirty(source: Connection, target: Connection, way: Way, tables: 
     Raises:
         StructureChanged: A table changed that is none of *tables*.
     """
-    changed = await _take_log(source, way)
+    changed, is_whole = await _take_log(source, way, most)
     if unknown := changed.keys() - {table.name for table in tables}:
         raise StructureChanged(way.tenant, f"table {min(unknown)!r} came during the move")
     touched = [table for table in tables if table.name in changed]
@@ -94,23 +104,32 @@ async def apply_dirty(source: Connection, target: Connection, way: Way, tables: 
         more_rows, more_bytes = await _bring(source, target, way, table, changed[table.name])
         rows, size = rows + more_rows, size + more_bytes
     count = sum(1 if keys is None else len(keys) for keys in changed.values())
-    return Pass(count, rows, size, changed)
+    return Pass(count, rows, size, changed, is_whole)
 
 
-async def _take_log(source: Connection, way: Way) -> dict[str, tuple[str, ...] | None]:
-    """The changed keys by table. They leave the log as they are read, so that none leaves it unread."""
+async def _take_log(
+    source: Connection, way: Way, most: int | None
+) -> tuple[dict[str, tuple[str, ...] | None], bool]:
+    """The changed keys by table, and whether these are all of them.
+
+    They leave the log as they are read, so that none leaves it unread.
+    """
     cursor = await source.execute(
-        "WITH taken AS (DELETE FROM tiergate.dirty WHERE move_id = %s RETURNING table_name, key)"
-        " SELECT DISTINCT table_name, key::text FROM taken",
-        (way.move,),
+        "WITH taken AS (DELETE FROM tiergate.dirty WHERE ctid = ANY (ARRAY("
+        "SELECT ctid FROM tiergate.dirty WHERE move_id = %s LIMIT %s)) RETURNING table_name, key)"
+        " SELECT DISTINCT table_name, key::text, (SELECT count(*) FROM taken) FROM taken",
+        (way.move, most),
     )
     found: dict[str, list[str]] = {}
     emptied = set[str]()
-    async for name, key in cursor:
+    taken = 0
+    async for name, key, lines in cursor:
+        taken = lines
         found.setdefault(name, []).append(key)
         if key is None:
             emptied.add(name)
-    return {name: None if name in emptied else tuple(keys) for name, keys in found.items()}
+    changed = {name: None if name in emptied else tuple(keys) for name, keys in found.items()}
+    return changed, most is None or taken < most
 
 
 def _chosen(way: Way, table: Table, schema: str, keys: tuple[str, ...] | None) -> list[str]:

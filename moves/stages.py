@@ -1,33 +1,27 @@
-"""The stages of a move before its cut-over, each in pieces that end soon; and the passes of all of them.
+"""The stages of a move before its cut-over, each in pieces that end soon.
 
 Every piece may be done twice. None of them decides what comes next.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeAlias
 
 from fleet.access import Connection
 from moves import capture, guard
 from moves.copying import copied, copy_chunk
-from moves.digests import Difference, Key, compare_chunk, compare_keys, whole
-from moves.errors import RowsDiffer, StructureChanged
-from moves.evidence import TableProof
+from moves.digests import compare_chunk
+from moves.errors import StructureChanged
 from moves.fencing import hold_stamp, unstamp
+from moves.following import catch_up
 from moves.ground import Ground
-from moves.passes import Pass, open_pass
 from moves.sequences import advance
 from moves.steps import Step
 from moves.tables import Table, fingerprint
 from moves.throttle import Pace, Throttle, probe_of, rows_for
-from moves.together import together
 from tiergate.deadline import Deadline
-from tiergate.tenant import TenantId, Tier
-
-Suspects: TypeAlias = tuple[Table, Sequence[Key]]
-"""Rows of a table that may differ, by their keys."""
+from tiergate.tenant import Tier
 
 PIECE_ROWS = 5_000
 """Compared at one time: some tens of milliseconds."""
@@ -143,71 +137,6 @@ async def _copy_chunk(ground: Ground, table: Table, pacing: Pacing) -> bool:
     return chunk.is_last
 
 
-async def run_pass(ground: Ground, suspects: Suspects | None = None) -> Pass:
-    """Bring over what has changed, so that the target is as the source was at one moment.
-
-    Args:
-        suspects: Keys of a table, whose rows are then compared at that moment.
-
-    Raises:
-        RowsDiffer: One of those rows is not the same.
-        MoveSuperseded: Another worker has the move.
-    """
-    way, source, target = ground.way, ground.source, ground.target
-    await _hear_of_others(ground)
-    at_target = partial(ground.reached, Step.CHANGES_AT_TARGET)
-    async with open_pass(source, target, way, ground.tables, at_target=at_target) as brought:
-        if suspects is not None:
-            table, keys = suspects
-            if differing := await compare_keys(source, target, way, table, keys):
-                raise RowsDiffer(way.tenant, table.name, Difference(table.name, differing[0]).key_text)
-    await ground.reached(Step.CHANGES_DONE)
-    return brought
-
-
-async def _hear_of_others(ground: Ground) -> None:
-    """Rows that somebody else has changed at the target count as changed: the source's are brought again.
-
-    Only who goes past every fence can do that: a superuser, or the door across tenants.
-    """
-    async with ground.target.transaction():
-        await guard.hold(ground.target, ground.way)  # else what clients write at the new place is meant
-        cursor = await ground.target.execute(
-            "DELETE FROM tiergate.dirty WHERE move_id = %s RETURNING table_name, key::text",
-            (ground.way.move,),
-        )
-        if changed := await cursor.fetchall():
-            # First here for good, then there: known twice does no harm.
-            await ground.source.execute(
-                "INSERT INTO tiergate.dirty (move_id, table_name, key)"
-                " SELECT %s, name, key::jsonb FROM unnest(%s::text[], %s::text[]) AS each (name, key)",
-                (ground.way.move, [name for name, _ in changed], [key for _, key in changed]),
-            )
-
-
-async def prove(ground: Ground) -> list[TableProof]:
-    """Digests of all rows at both ends, at one moment of the source.
-
-    Raises:
-        RowsDiffer: They are not the same.
-        MoveSuperseded: Another worker has the move.
-    """
-    way, source, target = ground.way, ground.source, ground.target
-    proofs = []
-    async with open_pass(source, target, way, ground.tables):
-        for table in ground.tables:
-            async with together() as tasks:
-                here = tasks.create_task(whole(source, way.tenant, ground.source_schema, table), name="here")
-                there = tasks.create_task(
-                    whole(target, way.tenant, ground.target_schema, table), name="there"
-                )
-            if here.result() != there.result():
-                raise RowsDiffer(way.tenant, table.name, "(one of them)")
-            rows = await _rows(source, way.tenant, table.within(ground.source_schema))
-            proofs.append(TableProof(table.name, rows, here.result(), there.result()))
-    return proofs
-
-
 async def verify(
     ground: Ground, count: Count, pacing: Pacing, probe: Connection, deadline: Deadline
 ) -> Count:
@@ -234,7 +163,7 @@ async def verify(
             )
             seen = await throttle.run(compare)
             if seen.differing:
-                await run_pass(ground, (table, seen.differing))
+                await catch_up(ground, (table, seen.differing))
             rows += seen.rows
             after, is_last = seen.after, seen.after is None
             await ground.reached(Step.CHUNK_COMPARED)
@@ -247,15 +176,6 @@ async def analyze(ground: Ground) -> None:
         return
     for table in ground.tables:
         await ground.target.execute(f"ANALYZE {table.within(ground.target_schema)}".encode())
-
-
-async def _rows(connection: Connection, tenant: TenantId, relation: str) -> int:
-    cursor = await connection.execute(
-        f"SELECT count(*) FROM {relation} WHERE tenant_id = %s".encode(),  # noqa: S608 - quoted
-        (tenant,),
-    )
-    row = await cursor.fetchone()
-    return int(row[0]) if row else 0
 
 
 async def _count(ground: Ground, table: str | None, *, is_done: bool) -> Count:

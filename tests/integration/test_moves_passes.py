@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from moves import stages
+from moves import following
 from moves.copying import copied
 from moves.ends import open_end
 from moves.errors import MoveSuperseded, StructureChanged
@@ -198,6 +198,6 @@ async def test_who_was_superseded_forgets_nothing_that_clients_wrote_at_the_new_
     )
 
     with pytest.raises(MoveSuperseded):
-        await stages.run_pass(Ground(moving.way, moving.source, moving.target, moving.tables, nowhere))
+        await following.run_pass(Ground(moving.way, moving.source, moving.target, moving.tables, nowhere))
 
     assert (await moving.dirty(), await moving.dirty(back=True)) == (0, 1)
