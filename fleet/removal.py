@@ -11,7 +11,7 @@ from fleet.access import FLEET_LOCKS, ClusterAccess, Connection, bounded, open_a
 from fleet.cluster import lock
 from fleet.errors import ProvisioningTimeout
 from fleet.fence import close_for_good, forget
-from fleet.identifier import quote_identifier
+from fleet.identifier import quote_identifier, quote_literal
 from fleet.own import own_schema
 from registry.placement import Place, Placement
 from tiergate.deadline import Deadline
@@ -85,12 +85,15 @@ async def delete_some(
         closed_in: Only while the fence says that the tenant was deleted in this epoch: where another has
             completed that, the name may be somebody's again. None where a guard keeps everybody out.
     """
-    closed = "EXISTS (SELECT FROM tiergate.fence WHERE tenant_id = %s AND epoch = %s AND state = 'deleted')"
-    condition, about = ("", ()) if closed_in is None else (f" AND {closed}", (tenant, closed_in))
+    # No parameters: the table's name may have a "%" in it.
+    name, closed = quote_literal(tenant), ""
+    if closed_in is not None:
+        fence = f"tenant_id = {name} AND epoch = {closed_in:d} AND state = 'deleted'"
+        closed = f" AND EXISTS (SELECT FROM tiergate.fence WHERE {fence})"
     # ONLY: a row's address is unique in its table alone, not in those that inherit from it.
-    some = f"SELECT ctid FROM ONLY {table} WHERE tenant_id = %s{condition} LIMIT {_AT_ONCE}"  # noqa: S608 - regclass quotes
+    some = f"SELECT ctid FROM ONLY {table} WHERE tenant_id = {name}{closed} LIMIT {_AT_ONCE}"  # noqa: S608 - regclass quotes
     delete = f"DELETE FROM ONLY {table} WHERE ctid = ANY (ARRAY({some}))"  # noqa: S608 - as above
-    return (await admin.execute(delete.encode(), (tenant, *about))).rowcount
+    return (await admin.execute(delete.encode())).rowcount
 
 
 async def drop_schema(admin: Connection, place: Place) -> None:

@@ -8,6 +8,7 @@ name that is never used again. What is killed at any step is completed by the sa
 from fleet.access import Connection, bounded, open_admin
 from fleet.cluster import lay_if_missing
 from fleet.errors import ProvisioningFailed
+from fleet.identifier import quote_literal
 from fleet.own import own_schema
 from fleet.removal import delete_some, drop_database, drop_schema, tables_of
 from moves import capture, guard
@@ -144,8 +145,9 @@ async def left_over(admin: Connection, way: Way, *, is_ours: bool = True) -> str
             return what
     elif is_ours:
         for table in await tables_of(admin, place):
-            one = f"SELECT FROM {table} WHERE tenant_id = %s LIMIT 1"
-            if await (await admin.execute(one.encode(), (way.tenant,))).fetchone() is not None:
+            # A name may have a "%" in it: so no parameters, here and wherever a table is named.
+            one = f"SELECT FROM {table} WHERE tenant_id = {quote_literal(way.tenant)} LIMIT 1"
+            if await (await admin.execute(one.encode())).fetchone() is not None:
                 return f"rows in table {table}"
     logged = await capture.count_dirty(admin, way.move)
     return f"{logged} lines of the log" if logged else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fleet.access import Connection, bounded, open_admin
 from fleet.application import ApplicationSql
-from fleet.identifier import quote_identifier
+from fleet.identifier import quote_identifier, quote_literal
 from moves.ends import End
 from moves.finding import Finding
 from moves.looks import LOOKS, SIZES, Side, facts_of
@@ -135,7 +135,7 @@ async def _sizes(here: Connection, source: End) -> tuple[TableSize, ...]:
 async def _estimate(connection: Connection, table: str, tenant: str) -> int:
     """How many rows of *table* the planner takes the tenant to have."""
     cursor = await connection.execute(
-        f"EXPLAIN (FORMAT json) SELECT FROM {table} WHERE tenant_id = %s".encode(), (tenant,)
+        f"EXPLAIN (FORMAT json) SELECT FROM {table} WHERE tenant_id = {quote_literal(tenant)}".encode()
     )
     ((plan,),) = (await cursor.fetchone() or ([{}],),)
     return int(plan[0]["Plan"]["Plan Rows"])
@@ -150,7 +150,7 @@ async def _rows_there(far: Seen, source: End, goal: Goal) -> list[Finding]:
     found = []
     for name, table, _rows, _bytes in await cursor.fetchall():
         there = await far.connection.execute(
-            f"SELECT FROM {table} WHERE tenant_id = %s LIMIT 1".encode(), (tenant,)
+            f"SELECT FROM {table} WHERE tenant_id = {quote_literal(tenant)} LIMIT 1".encode()
         )
         if await there.fetchone() is not None:
             found.append(Finding("target-rows", f"table {name!r} has rows of tenant {tenant!r}", far.where))
