@@ -10,7 +10,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals bench-pgbouncer bench-overload bench-scrape bench-observe bench-moves bench-moves-rollback bench-moves-crashes bench-moves-cost bench-incidents clients clients-everywhere compose-check watch-check dashboards dashboards-check check api-check lock clean
+.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals bench-pgbouncer bench-overload bench-scrape bench-observe bench-moves bench-moves-rollback bench-moves-crashes bench-moves-cost bench-moves-estimate bench-incidents clients clients-everywhere compose-check watch-check dashboards dashboards-check check api-check lock clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -105,6 +105,9 @@ bench-moves-crashes: install ## Everything killed, stopped and cut off at every 
 
 bench-moves-cost: install ## What others notice of a large tenant's move, beside one by hand (two minutes)
 	@$(BIN)/python -m bench.moves_cost $(ARGS)
+
+bench-moves-estimate: install ## What a dry run says of a move, beside what the move is (two minutes)
+	@$(BIN)/python -m bench.moves_estimate $(ARGS)
 
 bench-incidents: install ## Which alert fires for which incident, after how long (five minutes; needs prometheus)
 	@$(BIN)/python -m bench.incidents $(ARGS)

@@ -32,6 +32,7 @@ class Worker:
 
     Args:
         name: Whoever reads of the move knows by it who has it.
+        turns: How many it works on at one time; others rest.
     """
 
     def __init__(
