@@ -1,7 +1,6 @@
 """What an operator tells one gateway, every process of every gateway does, and says so."""
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from tests.support.commands import Commands, Ran, clean_env, open_commands
 from tests.support.gateways import ADMIN_KEY
 from tests.support.orders import ACME, CLUSTER, OTHER, Pair, open_ground, open_pair, states
 from tests.support.postgres import run_sql
-from tests.support.waiting import wait_until
+from tests.support.waiting import hold_within, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,16 +96,20 @@ async def test_a_drained_cluster_has_no_connection_and_refuses_at_once(pair: Pai
     told = await pair.order("drain", cluster=CLUSTER)
     async with pair.ground.held() as server:
         connections = await server.connections()
-    began_s = time.monotonic()
     refused = await pair.ask(OTHER)
-    took_s = time.monotonic() - began_s
+
+    async def timed() -> float:
+        began_s = time.monotonic()
+        assert (await pair.ask(OTHER)).status_code == 503
+        return time.monotonic() - began_s
+
+    await hold_within(1, timed, what="a refusal")
     standing = (await pair.b.ask_admin("GET", "/orders")).json()["orders"]
     await pair.order("resume", cluster=CLUSTER)
 
     assert (told["done"], connections) == (True, 0)
     assert (refused.status_code, refused.headers["tiergate-error"]) == (503, "drained")
     assert refused.headers["retry-after"] == "30"
-    assert took_s < 1
     assert [(order["verb"], order["cluster"]) for order in standing] == [("drain", CLUSTER)]
     assert (await pair.ask(OTHER)).status_code == 200
 
@@ -221,19 +224,21 @@ async def test_a_pause_costs_others_nothing_that_can_be_measured(pair: Pair) -> 
             took.append(time.monotonic() - began_s)
         return 1000 * sorted(took)[30]
 
-    before_ms = await median_ms()
-    await pair.order("pause")
-    crowd = [asyncio.create_task(pair.ask(ACME)) for _ in range(100)]
+    async def costs_s() -> float:
+        """What it costs beyond three times what a request takes without it."""
+        before_ms = await median_ms()
+        await pair.order("pause")
+        crowd = [asyncio.create_task(pair.ask(ACME)) for _ in range(100)]
 
-    async def all_wait() -> bool:
-        shown = await pair.order("show")
-        return sum(int(process["waiting"]) for process in shown["processes"]) == len(crowd)
+        async def all_wait() -> bool:
+            shown = await pair.order("show")
+            return sum(int(process["waiting"]) for process in shown["processes"]) == len(crowd)
 
-    await wait_until(all_wait, what="the crowd to stand at the gates")
-    meanwhile_ms = await median_ms()
-    await pair.order("resume")
-    await asyncio.gather(*crowd)
+        await wait_until(all_wait, what="the crowd to stand at the gates")
+        meanwhile_ms = await median_ms()
+        await pair.order("resume")
+        await asyncio.gather(*crowd)
+        print(f"median of another tenant: {before_ms:.2f} ms, {meanwhile_ms:.2f} ms beside 100 that wait")  # noqa: T201 - a figure for who runs with -s
+        return (meanwhile_ms - 3 * before_ms) / 1000
 
-    print(f"median of another tenant: {before_ms:.2f} ms, {meanwhile_ms:.2f} ms beside 100 that wait")  # noqa: T201 - a figure for who runs with -s
-    assert not math.isnan(meanwhile_ms)
-    assert meanwhile_ms < 3 * before_ms + 5
+    await hold_within(0.005, costs_s, what="another tenant's request")

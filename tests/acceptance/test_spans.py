@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.support.gateways import TENANTS, Serving, Site, open_gateway, open_site
-from tests.support.holding import HELD, held
+from tests.support.holding import HELD, held, wait_long
 from tests.support.otlp import Receiver, open_receiver
 from tests.support.postgres import ThreeClusters, open_database, open_three_clusters, server_folder, url_of
 from tests.support.waiting import wait_until
@@ -46,6 +46,7 @@ async def site(clusters: ThreeClusters) -> AsyncIterator[Site]:
         registry = url_of(await stack.enter_async_context(open_database(clusters.standard, prefix="spans")))
         opened = await stack.enter_async_context(open_site(folder, registry))
         await opened.furnish({tier: url_of(clusters.of(tier).conninfo()) for tier in Tier})
+        await wait_long(clusters.standard.conninfo())
         yield opened
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.commands import clean_env
 from tests.support.gateways import ADMIN_KEY, Serving, open_gateway
-from tests.support.orders import ACME, CLUSTER, OTHER, Ground, open_ground
+from tests.support.orders import ACME, CLUSTER, OTHER, PATIENT, Ground, open_ground
 from tests.support.terminals import Terminal, open_terminal
 
 TOP = (sys.executable, "-m", "tiergate.cli", "top", "--interval", "0.5")
@@ -79,8 +79,7 @@ class Scene:
 async def scene() -> AsyncIterator[Scene]:
     async with open_ground() as ground:
         site = ground.site
-        patient = {"pools.tiers.standard.query_wait_timeout": 25}  # what waits is written down every 5 s
-        async with open_gateway(site.folder, site.registry_url, patient) as serving:
+        async with open_gateway(site.folder, site.registry_url, PATIENT) as serving:
             yield Scene(ground, serving)
 
 
@@ -156,11 +155,13 @@ async def test_a_signal_gives_the_terminal_back(scene: Scene, number: signal.Sig
 async def test_a_gateway_that_goes_away_is_said_to_and_asked_again(scene: Scene) -> None:
     async with scene.looked_on() as terminal:
         await terminal.sees("TENANT")
-        again = asyncio.create_task(scene.serving.crash())
-        await terminal.sees("The gateway does not answer")
-        terminal.press("e")
-        await terminal.sees("*err/s")
-        await again
+        await scene.serving.die()
+        try:
+            await terminal.sees("The gateway does not answer")
+            terminal.press("e")
+            await terminal.sees("*err/s")
+        finally:
+            await scene.serving.rise()
 
         await terminal.sees(lambda text: "does not answer" not in text and "TENANT" in text)
 

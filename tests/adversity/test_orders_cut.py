@@ -88,7 +88,7 @@ async def test_who_is_cut_off_from_the_registry_has_not_answered_and_does_when_i
             with pair.b.only(pid):
                 for tenant in (ACME, OTHER):
                     assert (await pair.ask(tenant)).status_code == 200
-        await pair.order("pause", tenant=OTHER)
+        await pair.order("pause", tenant=OTHER, for_s=600)
         way.is_down = True
         way.cut()
         for number in (1, 2):

@@ -38,9 +38,10 @@ TENANTS = {
 _APPLICATION = Path(__file__).parents[2] / "examples" / "application"
 PROGRAM = "tiergate.cli"
 _HOST = "127.0.0.1"
-_READY_S = 40.0
+_READY_S = 120.0
 _STOP_S = 40.0
 _STEP_S = 60.0
+_WORKERS = 16
 _LEFT_TO_US = (10_000, 32_000)  # below the ports that the kernel hands out by itself
 
 Changes = Mapping[str, object]
@@ -93,7 +94,7 @@ class Serving:
         told = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
         return [line for line in told if line["event"] == event]
 
-    async def hears(self, event: str, *, times: int = 1, within_s: float = 20) -> dict[str, Any]:
+    async def hears(self, event: str, *, times: int = 1, within_s: float = 60) -> dict[str, Any]:
         """The log's *times*-th line of one kind, once it is there; ends early when the process does."""
 
         def look() -> bool:
@@ -139,8 +140,16 @@ class Serving:
 
     async def crash(self) -> None:
         """Kill it with -9, and start it again at the same ports; returns when it serves."""
+        await self.die()
+        await self.rise()
+
+    async def die(self) -> None:
+        """Kill it with -9."""
         self.process.kill()
         await self.process.wait()
+
+    async def rise(self) -> None:
+        """Start it again at the same ports; returns when it serves."""
         self.process = await start(self.config.parent, self.settings)
         await self.hears("serving", within_s=_READY_S)
         await self.listens()
@@ -152,10 +161,11 @@ class Serving:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, and that no program is given by chance."""
+    """Ports that nobody listens on, and that neither the kernel nor another worker of the suite gives."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     found: set[int] = set()
     while len(found) < count:
-        port = random.randint(*_LEFT_TO_US)
+        port = random.randrange(*_LEFT_TO_US, _WORKERS) + worker % _WORKERS
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if probe.connect_ex((_HOST, port)) != 0:

@@ -9,7 +9,8 @@ import psycopg
 from tests.support.postgres import ThreeClusters
 
 HELD = "SELECT count(*) AS n FROM tasks"
-"""Waits while `held` holds the table; for as long as `lock_timeout` lets it, 5 s."""
+"""Waits while `held` holds the table; for as long as `lock_timeout` lets it, 5 s unless `wait_long`."""
+LONG_S = 60
 
 Admin = psycopg.AsyncConnection[tuple[object, ...]]
 
@@ -38,6 +39,12 @@ class Held:
     async def let_go(self) -> None:
         """Let every request through."""
         await self._holder.rollback()
+
+
+async def wait_long(conninfo: str) -> None:
+    """Let `HELD` wait for LONG_S on every connection that the gateway opens from now on."""
+    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+        await connection.execute(f"ALTER ROLE tiergate_gate SET lock_timeout = '{LONG_S}s'".encode())
 
 
 @asynccontextmanager

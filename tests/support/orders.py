@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from tests.support.gateways import Serving, Site, open_gateway, open_site
-from tests.support.holding import Held, held
+from tests.support.holding import Held, held, wait_long
 from tests.support.postgres import ThreeClusters, open_database, open_test_cluster, server_folder, url_of
 from tiergate.deadline import Deadline
 from tiergate.embedded import Cluster
@@ -20,6 +20,8 @@ QUERY = "SELECT count(*) AS n FROM members"
 WRITE = "DELETE FROM tasks"
 """Waits for as long as the table is held; whoever only reads it, as a new connection does, does not."""
 CLUSTER = str(Tier.STANDARD)
+PATIENT = {"pools.tiers.standard.query_wait_timeout": 25}
+"""So that who stands at a gate still does when the test has seen that all do."""
 Json = dict[str, Any]  # JSON
 
 
@@ -81,6 +83,7 @@ async def open_ground() -> AsyncIterator[Ground]:
                 OTHER, Tier.STANDARD, region=None, cluster=None, actor="test", deadline=Deadline.after(60)
             )
             site.keys[OTHER] = await site.create_key(OTHER)
+            await wait_long(server.conninfo())
             yield Ground(site, server, registry)
 
 
@@ -89,8 +92,8 @@ async def open_pair(ground: Ground, registry_url: str | None = None) -> AsyncIte
     """Both gateways; `b` reaches the registry at *registry_url*."""
     site = ground.site
     async with (
-        open_gateway(site.folder, site.registry_url) as a,
-        open_gateway(site.folder, registry_url or site.registry_url, processes=2) as b,
+        open_gateway(site.folder, site.registry_url, PATIENT) as a,
+        open_gateway(site.folder, registry_url or site.registry_url, PATIENT, processes=2) as b,
     ):
         yield Pair(ground, a, b)
 
