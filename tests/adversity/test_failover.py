@@ -132,8 +132,9 @@ async def test_reads_survive_the_primary_for_as_long_as_they_accept(duo: Duo) ->
 
     await wait_until(is_measured)
     kill_9(duo.primary)
-    died_s = time.monotonic()
+    asked_s = time.monotonic()
     reads = [await duo.ask(count, staleness="30") for _ in range(50)]
+    fresh_s = asked_s - float(reads[0].headers["tiergate-staleness"])
     plain = await duo.ask(count)
 
     assert {answer.status_code for answer in reads} == {200}
@@ -144,7 +145,7 @@ async def test_reads_survive_the_primary_for_as_long_as_they_accept(duo: Duo) ->
         return (await duo.ask(count, staleness="2")).status_code == 503
 
     await wait_until(is_too_old)
-    assert time.monotonic() - died_s > 1
+    assert time.monotonic() - fresh_s > 1.9  # two, and what rounding takes away
     last = await duo.ask(count, staleness="30")
     assert float(last.headers["tiergate-staleness"]) > 1.5
 
@@ -161,6 +162,6 @@ async def test_a_standby_alone_is_never_taken_for_the_cluster(duo: Duo) -> None:
         answer = await duo.ask("SELECT count(*) FROM members")
         return bool(answer.headers.get("tiergate-error") == "database-unavailable")
 
-    await wait_until(is_refused, within_s=5)
+    await wait_until(is_refused)
     [failed] = [line["error"] for line in duo.gateway.said("dial-failed")][:1]
     assert "standby" in failed
