@@ -11,7 +11,7 @@ import re
 import secrets
 from base64 import b32encode
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -204,7 +204,8 @@ class Keys:
         while True:
             await asyncio.sleep(_TOUCH_EVERY_S)
             try:
-                await self.run_once()
+                with suppress(RegistryUnavailable):  # told where it was lost
+                    await self.run_once()
             except Exception as error:  # noqa: BLE001 - a note that is missed harms nobody
                 self._emit(LoopFailed(loop="keys in use", error=str(error)))
 

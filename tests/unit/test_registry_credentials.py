@@ -1,5 +1,6 @@
 """What an API key looks like, and which ones are believed."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,9 @@ from registry.cache import Cache
 from registry.credentials import Credential, Keys, Scope, key_id, new_key
 from registry.errors import RegistryUnavailable, UnknownKey
 from registry.limits import Limits
+from tests.support.waiting import wait_until
 from tiergate.deadline import Deadline
+from tiergate.events import Event
 from tiergate.tenant import TenantId
 
 LIMITS = Limits(size=100, ttl_s=60, negative_ttl_s=5, stale_for_s=600, load_timeout_s=5)
@@ -32,12 +35,14 @@ class Ledger:
     asked: list[str] = field(default_factory=list)
     touched: list[set[str]] = field(default_factory=list)
     is_down: bool = False
+    tries: int = 0
 
     async def credential(self, key_id: str) -> Credential | None:
         self.asked.append(key_id)
         return self.kept.get(key_id)
 
     async def touch_credentials(self, key_ids: Collection[str]) -> None:
+        self.tries += 1
         if self.is_down:
             raise RegistryUnavailable("down")
         self.touched.append(set(key_ids))
@@ -51,9 +56,10 @@ class Bench:
     cache: Cache[str, Credential]
     ledger: Ledger
     now: datetime = NOON
+    told: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.keys = Keys(self.cache, self.ledger, emit=lambda _event: None, now=lambda: self.now)
+        self.keys = Keys(self.cache, self.ledger, emit=self.told.append, now=lambda: self.now)
 
 
 @pytest.fixture
@@ -203,3 +209,23 @@ async def test_a_note_that_failed_is_made_the_next_time(bench: Bench) -> None:
     bench.ledger.is_down = False
 
     assert await bench.keys.run_once() == 1
+
+
+async def test_a_registry_that_is_away_is_no_failure_of_the_loop_that_notes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.credentials._TOUCH_EVERY_S", 0)
+    text, credential = new_key(ACME, [Scope.READ])
+    bench.ledger.add(credential)
+    await bench.keys.check(text, soon())
+    bench.ledger.is_down = True
+    noting = asyncio.create_task(bench.keys.run())
+    try:
+        await wait_until(lambda: bench.ledger.tries > 3, what="some tries")
+        bench.ledger.is_down = False
+        await wait_until(lambda: bench.ledger.touched, what="the note")
+    finally:
+        noting.cancel()
+
+    assert bench.ledger.touched == [{credential.id}]
+    assert not bench.told
