@@ -259,11 +259,12 @@ async def run(options: argparse.Namespace) -> int:
         await asyncio.sleep(1)
         after = await held(field)
         loops = await field.gateway.metric("tiergate_loop_failures_total")
+        failed = [f"{line['loop']}: {line['error']}" for line in field.gateway.said("loop-failed")]
         spent_s = cpu_s(field.gateway.process.pid)
     facts = {
         "seed": options.seed, "acts": dict(acts), "requests": toll.codes.total(), "codes": dict(toll.codes),
-        "longest_s": round(toll.longest_s, 2), "loop_failures": loops, "cpu_s": spent_s,
-        "before": asdict(before), "after": asdict(after),
+        "longest_s": round(toll.longest_s, 2), "loop_failures": loops, "loops_failed": failed,
+        "cpu_s": spent_s, "before": asdict(before), "after": asdict(after),
     }  # fmt: skip
     print(json.dumps(facts, indent=2))
     times, plus = MOST_MEMORY
