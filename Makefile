@@ -10,7 +10,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals bench-pgbouncer bench-overload bench-scrape bench-observe bench-moves bench-moves-rollback bench-moves-crashes bench-moves-cost bench-moves-estimate bench-incidents clients clients-everywhere compose-check watch-check dashboards dashboards-check check api-check lock clean
+.PHONY: help install demo test lint format types contracts package bench-quick bench-overhead bench-stream bench-tenants bench-failures bench-chaos bench-neighbour bench-arrivals bench-pgbouncer bench-overload bench-scrape bench-observe bench-moves bench-moves-rollback bench-moves-crashes bench-moves-cost bench-moves-estimate bench-incidents clients clients-everywhere compose-check watch-check watch-picture dashboards dashboards-check check api-check lock clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -134,6 +134,9 @@ compose-check: install ## Validate docker-compose.yml and the Dockerfiles, witho
 watch-check: ## Check rules and alerts, and run their cases (needs promtool, which comes with Prometheus)
 	@command -v promtool >/dev/null || { echo "Skipped: there is no promtool here (apt-get install prometheus)"; exit 0; }; \
 		cd deploy/prometheus && promtool check config prometheus.yml && promtool test rules tests/*.yml
+
+watch-picture: install ## A picture of Prometheus's graph page with a demo's tiers (two minutes; needs prometheus, chromium)
+	@$(BIN)/python -m bench.picture $(ARGS)
 
 dashboards: install ## Write Grafana's dashboards from deploy/grafana/questions.yml
 	@$(BIN)/python deploy/grafana/dashboards.py
