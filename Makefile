@@ -109,7 +109,7 @@ bench-moves-cost: install ## What others notice of a large tenant's move, beside
 bench-moves-estimate: install ## What a dry run says of a move, beside what the move is (two minutes)
 	@$(BIN)/python -m bench.moves_estimate $(ARGS)
 
-bench-incidents: install ## Which alert fires for which incident, after how long (five minutes; needs prometheus)
+bench-incidents: install ## Which alert fires for which incident, after how long (a quarter of an hour; needs prometheus)
 	@$(BIN)/python -m bench.incidents $(ARGS)
 
 # Exactly what the lock file says; the scripts of packages are not run. Then Prisma writes its client.
