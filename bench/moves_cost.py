@@ -33,13 +33,13 @@ IDLE = "tests.support.idle"
 OTHERS, THEIR_ROWS = 8, 2_000
 WRITES_EACH = 5
 ENDS_S = 3600.0
-_DISK = {
+DISK = {
     "fsync": "on", "full_page_writes": "on", "max_wal_size": "4GB", "shared_buffers": "256MB",
 }  # fmt: skip
-_FILL = """
+FILL = """
     INSERT INTO app.accounts (tenant_id, client) SELECT '{tenant}', n FROM generate_series(1, 100) n;
     INSERT INTO app.entries (tenant_id, client, number, body)
-    SELECT '{tenant}', n % 100 + 1, n, repeat('x', 100) FROM generate_series(1, {rows}) n;
+    SELECT '{tenant}', n % 100 + 1, n, repeat('x', 100) FROM generate_series(1, {rows}) n
 """
 _READ = "SELECT id, serial, body FROM entries WHERE client = $1 AND number = $2"
 _WRITE = "UPDATE accounts SET count = count + 1 WHERE client = $1"
@@ -164,13 +164,13 @@ async def measure(
 async def cost_of(options: argparse.Namespace) -> tuple[Cost, str]:
     """Fill, measure, and do it by hand."""
     cost = Cost(options.rows)
-    async with open_ground(CLUSTERS, settings=_DISK) as ground:
+    async with open_ground(CLUSTERS, settings=DISK) as ground:
         others = [await ground.create_tenant("standard-a") for _ in range(OTHERS)]
         big = await ground.create_tenant("standard-a")
         place = await ground.place_of(big)
         with step(f"Writing {options.rows:,} rows"):
             for tenant, rows in (*((each, THEIR_ROWS) for each in others), (big, options.rows)):
-                filling = _FILL.format(tenant=tenant, rows=rows).strip().removesuffix(";").split(";")
+                filling = FILL.format(tenant=tenant, rows=rows).split(";")
                 await run_sql(place.conninfo, *filling)
             await run_sql(place.conninfo, "VACUUM ANALYZE app.entries", "CHECKPOINT")
         async with ground.gateways(1, program=IDLE) as [gateway]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from bench.moves_cost import DISK, FILL
 from bench.progress import step
 from bench.report import Machine, describe_machine, print_table
 from fleet.access import access_of
@@ -29,14 +30,6 @@ from tiergate.tenant import TenantId, Tier
 CLUSTERS = ("standard-a", "premium-a")
 SIZES = (10_000, 100_000, 1_000_000)
 ENDS_S = 3600.0
-_DISK = {
-    "fsync": "on", "full_page_writes": "on", "max_wal_size": "4GB", "shared_buffers": "256MB",
-}  # fmt: skip
-_FILL = """
-    INSERT INTO app.accounts (tenant_id, client) SELECT '{tenant}', n FROM generate_series(1, 100) n;
-    INSERT INTO app.entries (tenant_id, client, number, body)
-    SELECT '{tenant}', n % 100 + 1, n, repeat('x', 100) FROM generate_series(1, {rows}) n
-"""
 _PACKAGES = ("psycopg", "asyncpg")
 
 
@@ -68,7 +61,7 @@ async def guess(ground: Ground, rows: int) -> Guess:
     tenant = await ground.create_tenant(CLUSTERS[0])
     place = await ground.place_of(tenant)
     with step(f"Writing {rows:,} rows"):
-        await run_sql(place.conninfo, *_FILL.format(tenant=tenant, rows=rows).split(";"))
+        await run_sql(place.conninfo, *FILL.format(tenant=tenant, rows=rows).split(";"))
         await run_sql(
             place.conninfo, "VACUUM ANALYZE app.accounts", "VACUUM ANALYZE app.entries", "CHECKPOINT"
         )
@@ -89,7 +82,7 @@ async def guess(ground: Ground, rows: int) -> Guess:
 
 async def guesses(sizes: Sequence[int]) -> tuple[list[Guess], str]:
     """One move of each size."""
-    async with open_ground(CLUSTERS, settings=_DISK) as ground:
+    async with open_ground(CLUSTERS, settings=DISK) as ground:
         return [await guess(ground, rows) for rows in sizes], ground.registry.version
 
 

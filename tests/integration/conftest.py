@@ -1,4 +1,4 @@
-"""An operator's world for the tests of the admin API: servers and a registry for each module."""
+"""What modules share: an operator's world for the admin API, and two databases for what moves."""
 
 from collections.abc import AsyncIterator
 
@@ -6,8 +6,11 @@ import httpx
 import pytest
 
 from admin.app import build_admin
+from tests.support.moves_engine import open_pair
 from tests.support.operators import ADMIN_KEY, Side, World, add_clusters, open_client, open_world
+from tests.support.places import Places
 from tests.support.postgres import ThreeClusters, open_three_clusters
+from tiergate.embedded import Cluster
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +41,10 @@ async def ready(world: World, api: httpx.AsyncClient) -> httpx.AsyncClient:
     """The API, with a cluster for each tier."""
     await add_clusters(api, world)
     return api
+
+
+@pytest.fixture(scope="module")
+async def pair(postgres: Cluster) -> AsyncIterator[tuple[Places, Places]]:
+    """Two databases of one server, with the same application."""
+    async with open_pair(postgres) as opened:
+        yield opened

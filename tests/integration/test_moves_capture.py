@@ -9,19 +9,12 @@ import pytest
 from moves.capture import install, is_installed, remove
 from moves.ends import open_end
 from moves.errors import MoveSuperseded
-from tests.support.moves_engine import Moving, anybody, open_moving, open_pair
+from tests.support.moves_engine import Moving, anybody, open_moving
 from tests.support.places import Places, open_pools, run
 from tests.support.postgres import run_sql
 from tests.support.waiting import wait_until
 from tiergate.deadline import Deadline
-from tiergate.embedded import Cluster
 from tiergate.tenant import Tier
-
-
-@pytest.fixture(scope="module")
-async def pair(postgres: Cluster) -> AsyncIterator[tuple[Places, Places]]:
-    async with open_pair(postgres) as opened:
-        yield opened
 
 
 @pytest.fixture

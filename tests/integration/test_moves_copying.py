@@ -6,17 +6,10 @@ import pytest
 from psycopg import errors as pg
 
 from moves.copying import Copied, copied, copy_chunk
-from tests.support.moves_engine import Moving, open_moving, open_pair
+from tests.support.moves_engine import Moving, open_moving
 from tests.support.places import Places
-from tiergate.embedded import Cluster
 
 SEATS = "INSERT INTO seats SELECT {t}, i, i, i FROM generate_series(1, 10) AS i"
-
-
-@pytest.fixture(scope="module")
-async def pair(postgres: Cluster) -> AsyncIterator[tuple[Places, Places]]:
-    async with open_pair(postgres) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -6,9 +6,8 @@ import pytest
 
 from moves.digests import Compared, Key, compare_chunk, compare_keys, delta_differs, whole
 from moves.passes import open_pass
-from tests.support.moves_engine import Moving, Scribbler, open_moving, open_pair, scribble
+from tests.support.moves_engine import Moving, Scribbler, open_moving, scribble
 from tests.support.places import Places
-from tiergate.embedded import Cluster
 
 ROWS = """
 INSERT INTO people (tenant_id, email, seat, blob, ratio, tags)
@@ -20,12 +19,6 @@ INSERT INTO "Odd %s ""words" SELECT {t}, w, w, 'wild', '2026-01-01', ''
 FROM unnest('{Zebra,zebra,-a b,"a b"}'::text[]) AS w;
 INSERT INTO events SELECT {t}, date '2025-12-20' + i, i, 'e' FROM generate_series(1, 24) AS i
 """
-
-
-@pytest.fixture(scope="module")
-async def pair(postgres: Cluster) -> AsyncIterator[tuple[Places, Places]]:
-    async with open_pair(postgres) as opened:
-        yield opened
 
 
 @pytest.fixture

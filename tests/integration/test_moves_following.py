@@ -10,10 +10,9 @@ from moves.errors import RowsDiffer
 from moves.following import Suspects
 from moves.ground import Ground
 from moves.steps import nowhere
-from tests.support.moves_engine import Moving, Scribbler, open_moving, open_pair, scribble
+from tests.support.moves_engine import Moving, Scribbler, open_moving, scribble
 from tests.support.places import Places
 from tiergate.deadline import Deadline
-from tiergate.embedded import Cluster
 
 SPOILS = """
 CREATE FUNCTION spoils() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -22,12 +21,6 @@ CREATE TRIGGER spoils BEFORE INSERT ON one FOR EACH ROW EXECUTE FUNCTION spoils(
 ALTER TABLE one ENABLE ALWAYS TRIGGER spoils
 """
 """What is brought wrong, as by a mistake of the copier's."""
-
-
-@pytest.fixture(scope="module")
-async def pair(postgres: Cluster) -> AsyncIterator[tuple[Places, Places]]:
-    async with open_pair(postgres) as opened:
-        yield opened
 
 
 @pytest.fixture

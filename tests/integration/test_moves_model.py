@@ -1,11 +1,9 @@
 """Writes, chunks, passes, deaths and new workers in any order: at the end both ends are equal."""
 
 import uuid
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 
-import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -13,9 +11,8 @@ from moves.copying import copy_chunk
 from moves.errors import MoveSuperseded
 from moves.loading import open_loading
 from moves.passes import apply_dirty
-from tests.support.moves_engine import Moving, Scribbler, open_moving, open_pair, scribble
+from tests.support.moves_engine import Moving, Scribbler, open_moving, scribble
 from tests.support.places import Places
-from tiergate.embedded import Cluster
 from tiergate.tenant import Tier
 
 STEPS = st.one_of(
@@ -25,12 +22,6 @@ STEPS = st.one_of(
     st.tuples(st.just("chunk"), st.integers(1, 9)),
     st.tuples(st.sampled_from(["pass", "death in a pass", "death in a chunk", "taken over"]), st.just(0)),
 )
-
-
-@pytest.fixture(scope="module")
-async def pair(postgres: Cluster) -> AsyncIterator[tuple[Places, Places]]:
-    async with open_pair(postgres) as opened:
-        yield opened
 
 
 class Death(Exception):

@@ -14,17 +14,10 @@ from moves.ground import Ground
 from moves.loading import open_loading
 from moves.passes import apply_dirty, open_pass
 from moves.steps import nowhere
-from tests.support.moves_engine import Moving, Scribbler, open_moving, open_pair, run_in, run_pass, scribble
+from tests.support.moves_engine import Moving, Scribbler, open_moving, run_in, run_pass, scribble
 from tests.support.places import Places
 from tiergate.deadline import Deadline
-from tiergate.embedded import Cluster
 from tiergate.tenant import Tier
-
-
-@pytest.fixture(scope="module")
-async def pair(postgres: Cluster) -> AsyncIterator[tuple[Places, Places]]:
-    async with open_pair(postgres) as opened:
-        yield opened
 
 
 @pytest.fixture

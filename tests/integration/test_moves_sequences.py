@@ -6,16 +6,9 @@ import pytest
 
 from moves.errors import MoveRefused
 from moves.sequences import GAP, advance
-from tests.support.moves_engine import Moving, open_moving, open_pair
+from tests.support.moves_engine import Moving, open_moving
 from tests.support.places import Places
-from tiergate.embedded import Cluster
 from tiergate.tenant import Tier
-
-
-@pytest.fixture(scope="module")
-async def pair(postgres: Cluster) -> AsyncIterator[tuple[Places, Places]]:
-    async with open_pair(postgres) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -5,15 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from moves.tables import Table, fingerprint, read_tables
-from tests.support.moves_engine import Moving, open_moving, open_pair
+from tests.support.moves_engine import Moving, open_moving
 from tests.support.places import Places
-from tiergate.embedded import Cluster
-
-
-@pytest.fixture(scope="module")
-async def pair(postgres: Cluster) -> AsyncIterator[tuple[Places, Places]]:
-    async with open_pair(postgres) as opened:
-        yield opened
 
 
 @pytest.fixture
