@@ -4,8 +4,8 @@ Clients append numbered entries through two gateways and remember what was ackno
 tenant is moved in every direction in turn, by the workers inside the gateways. After each move both ends are
 judged while nobody writes. Beside the longest request around each cut-over stands the longest in a time as
 long in which nothing moved, and what the mover itself says of its pause. Servers write to the disk as in
-production. Ends with status 1 when a write was lost, doubled or misplaced, something was left behind, or a
-request failed.
+production. Told to stop (SIGINT, SIGTERM), it says what the moves so far came to. Ends with status 1 when a
+write was lost, doubled or misplaced, something was left behind, or a request failed.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import cycle, islice
 from statistics import median
 
-from bench.progress import step
+from bench.progress import step, until_stopped
 from bench.report import Machine, describe_machine, print_table
 from registry.moves import Move, MoveState
 from tests.support.grounds import Course, Ground, open_ground
@@ -169,13 +169,15 @@ async def show_moves(options: argparse.Namespace) -> tuple[Show, str]:
             ) as ledger,
         ):  # fmt: skip
             course = Course(ground, tenant, ledger)
-            for number, target in enumerate(islice(cycle(ROUTE), options.moves), 1):
-                with step(f"Move {number} of {options.moves}, to {target}"):
-                    moved = await one_move(course, number, target)
-                show.moves.append(moved)
-                forget(ledger, show)
-                if moved.state is not MoveState.DONE:
-                    break
+            async with until_stopped():
+                for number, target in enumerate(islice(cycle(ROUTE), options.moves), 1):
+                    with step(f"Move {number} of {options.moves}, to {target}"):
+                        moved = await one_move(course, number, target)
+                    show.moves.append(moved)
+                    forget(ledger, show)
+                    if moved.state is not MoveState.DONE:
+                        break
+            forget(ledger, show)
             show.writes = sum(len(book.acknowledged) for book in ledger.books.values())
             show.said = dict(ledger.said)
         version = ground.registry.version

@@ -2,8 +2,9 @@
 
 At each step that the code names a worker is killed, or stopped until all is over; either database, the
 registry or a gateway is killed and comes back; the network is cut. Clients write all the time, and both ends
-are judged afterwards. Each journey through the states that comes by a step is travelled. Ends with status 1
-when anything acknowledged was lost, doubled or misplaced, something was left behind, or a move did not end.
+are judged afterwards. Each journey through the states that comes by a step is travelled. Told to stop
+(SIGINT, SIGTERM), it reports the runs so far. Ends with status 1 when anything acknowledged was lost, doubled
+or misplaced, something was left behind, or a move did not end.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 from rich.table import Table
 
+from bench.progress import until_stopped
 from moves.steps import Step
 from tests.support.crossing import Crossings, find_crossings
 from tests.support.gateways import Serving
@@ -102,11 +104,13 @@ async def crash(options: argparse.Namespace) -> list[Run]:
                 how = "well" if run.is_good else f"NOT WELL: {run}"
                 print(f"{len(runs)} of {len(wanted)}: {fault} at {step}: {how}", file=sys.stderr, flush=True)
 
-        for concurrent, gate in ((True, asyncio.Semaphore(options.at_once)), (False, asyncio.Semaphore(1))):
-            async with asyncio.TaskGroup() as tasks:
-                for step, way, fault in wanted:
-                    if (fault in _CONCURRENT) is concurrent:
-                        tasks.create_task(go(gate, step, way, fault), name=f"{fault} at {step}")
+        gates = {True: asyncio.Semaphore(options.at_once), False: asyncio.Semaphore(1)}
+        async with until_stopped():
+            for is_concurrent, gate in gates.items():
+                async with asyncio.TaskGroup() as tasks:
+                    for step, way, fault in wanted:
+                        if (fault in _CONCURRENT) is is_concurrent:
+                            tasks.create_task(go(gate, step, way, fault), name=f"{fault} at {step}")
         for step in crossings.missed:
             print(f"no journey comes by {step}", file=sys.stderr)
     return runs
