@@ -42,7 +42,7 @@ def report(
             "p50_ms": quantile_ms(sample, 0.5), "p99_ms": quantile_ms(sample, 0.99), "longest_s": longest_s,
             "unanswered": unanswered,
             "took_s": sample.took_s, "dials": dials, "load_cpu_s": sample.cpu_s, "budget": BUDGET,
-            "connections": {name: asdict(each) for name, each in seen.items()}, "machine": asdict(machine),
+            "connections": {name: each.told() for name, each in seen.items()}, "machine": asdict(machine),
         }  # fmt: skip
         print(json.dumps(facts, indent=2))
     else:

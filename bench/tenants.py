@@ -155,7 +155,7 @@ def report(
         facts = {
             "ratio": round(ratio, 3) if ratio else None,
             "budget": options.budget,
-            "connections": {name: asdict(each) for name, each in seen.items()},
+            "connections": {name: each.told() for name, each in seen.items()},
             "bytes_per_tenant": asdict(memory),
         }
         print(json.dumps(as_json(machine, figures, **facts), indent=2))

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
@@ -14,31 +14,54 @@ from bench.serving import listening_pid
 from tiergate.embedded import Cluster
 
 _LOOK_EVERY_S = 0.02
-# Those too that have not logged in yet: the server counts them, and so does the budget. Not the
-# administrator's, ours here and the gateway's own once a day to measure storage: they are beside the budget.
+# Those too that have not logged in yet: the server counts them, and so does the budget. The administrator's,
+# ours here and the gateway's own once a day to measure storage, are beside the budget.
 _LOOK = """
-    SELECT count(*), count(*) FILTER (WHERE usesysid IS NULL) FROM pg_stat_activity
-    WHERE backend_type = 'client backend' AND usesysid IS DISTINCT FROM current_user::regrole
+    SELECT count(*) FILTER (WHERE usesysid <> current_user::regrole),
+        array_agg(pid || ' since ' || backend_start) FILTER (WHERE usesysid IS NULL),
+        array_agg(pid || ' since ' || backend_start) FILTER (WHERE usesysid = current_user::regrole)
+    FROM pg_stat_activity WHERE backend_type = 'client backend'
 """
 
 
 @dataclass(slots=True)
 class Seen:
-    """Server connections of one cluster, counted at the server.
+    """Server connections of one cluster, counted at the server; all but the administrator's.
+
+    Who has not logged in yet may turn out to be the administrator, at a later look.
 
     Attributes:
-        most, dialled: At any look; and how many of them were still being dialled, at any look.
         looks: How often it was looked.
     """
 
-    most: int = 0
-    dialled: int = 0
     looks: int = 0
+    _most: int = 0
+    _unsure: list[tuple[int, frozenset[str]]] = field(default_factory=list)
+    _administrators: set[str] = field(default_factory=set)
 
-    def look(self, connections: int, dialled: int) -> None:
+    def look(
+        self, connections: int, dialled: Sequence[str] | None, administrators: Sequence[str] | None
+    ) -> None:
         """Take one look into account."""
         self.looks += 1
-        self.most, self.dialled = max(self.most, connections), max(self.dialled, dialled)
+        self._most = max(self._most, connections)
+        if dialled:
+            self._unsure.append((connections, frozenset(dialled)))
+        self._administrators.update(administrators or ())
+
+    @property
+    def most(self) -> int:
+        """At any look."""
+        return max([self._most, *(count + len(who - self._administrators) for count, who in self._unsure)])
+
+    @property
+    def dialled(self) -> int:
+        """How many were still being dialled, at any look."""
+        return max((len(who - self._administrators) for _, who in self._unsure), default=0)
+
+    def told(self) -> dict[str, int]:
+        """In JSON's terms."""
+        return {"most": self.most, "dialled": self.dialled, "looks": self.looks}
 
 
 @asynccontextmanager

@@ -3,7 +3,8 @@
 What is in hand is shared: who waits for something slow must leave room for the others. So nobody may
 have more in hand than is still free, and no cluster's tenants together more than three times that.
 The fuller it is, the less for each: one stalled cluster ends at three quarters of `max_inflight`, one
-tenant at half, two at a third each. Whoever has little always finds room.
+tenant at half, two at a third each. Whoever has little always finds room. Those who are about to be refused
+take none of it, however many come at once.
 
 Source:
     A. Choudhury and E. Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998.
@@ -88,7 +89,7 @@ class Admission:
         Raises:
             ShareFull: The tenant has more in hand than there is room left, or its cluster three times that.
         """
-        free = self.max_inflight - self.inflight
+        free = self.max_inflight - sum(self._of_clusters.values()) - 1  # itself
         if (held := self._of_clusters.get(cluster, 0)) > _OF_A_CLUSTER * free:
             raise ShareFull(f"tenants on cluster {cluster!r}", held)
         if (held := self._of_tenants.get(tenant, 0)) > free:

@@ -61,6 +61,18 @@ def test_who_has_little_finds_room_beside_a_stalled_cluster(admission: Admission
         take(admission, hands, "t-new", "stalled")
 
 
+def test_who_has_little_finds_room_while_many_are_about_to_be_refused(
+    admission: Admission, hands: ExitStack
+) -> None:
+    for number in range(MOST):
+        fill(admission, hands, f"t{number}", "stalled")
+    take(admission, hands, "acme", "well")
+    while admission.inflight < MOST - 1:  # they have come in, and nobody has asked yet whose they are
+        hands.enter_context(admission)
+
+    take(admission, hands, "acme", "well")
+
+
 def test_a_neighbour_of_a_greedy_tenant_finds_room_on_the_same_cluster(
     admission: Admission, hands: ExitStack
 ) -> None:
