@@ -43,11 +43,15 @@ class Running:
         """The gateway, asked *calls* in turn."""
         return Target(name, HOST, self.port, calls)
 
-    async def metric(self, name: str, label: str = "") -> float:
-        """The sum of a metric's values, of those that carry *label*, as in `outcome="miss"`."""
+    async def scrape(self) -> list[str]:
+        """What the metrics say now: lines of the form "name{labels} value"."""
         call = Call(request("GET", "/metrics", f"{HOST}:{self.admin_port}", {}), b"")
         answer = await call_once(Target("admin", HOST, self.admin_port, (call,)), call)
-        lines = answer.body.decode().splitlines()
+        return [line for line in answer.body.decode().splitlines() if not line.startswith("#")]
+
+    async def metric(self, name: str, label: str = "") -> float:
+        """The sum of a metric's values, of those that carry *label*, as in `outcome="miss"`."""
+        lines = await self.scrape()
         mine = (line for line in lines if line.startswith((f"{name}{{", f"{name} ")) and label in line)
         return sum(float(line.rpartition(" ")[2]) for line in mine)
 

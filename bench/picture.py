@@ -32,7 +32,7 @@ GRAPHS = (
 )
 CALLERS = 6
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-_SIZE = "1100,1250"
+_SIZE = "1100,1700"
 _DRAWN_MS = 15_000
 _DRAWN_S = 90
 
