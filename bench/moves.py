@@ -1,11 +1,12 @@
 """Tenants who move while they write: `make bench-moves`, ten moves in three minutes (ARGS='--moves 200').
 
 Clients append numbered entries through two gateways and remember what was acknowledged; meanwhile their
-tenant is moved in every direction in turn, by the workers inside the gateways. After each move both ends are
-judged while nobody writes. Beside the longest request around each cut-over stands the longest in a time as
-long in which nothing moved, and what the mover itself says of its pause. Servers write to the disk as in
-production. Told to stop (SIGINT, SIGTERM), it says what the moves so far came to. Ends with status 1 when a
-write was lost, doubled or misplaced, something was left behind, or a request failed.
+tenant is moved in every direction in turn, by the workers inside the gateways, and after ten moves it is
+another tenant's turn. After each move both ends are judged while nobody writes. Beside the longest request
+around each cut-over stands the longest in a time as long in which nothing moved, and what the mover itself
+says of its pause. Servers write to the disk as in production. Told to stop (SIGINT, SIGTERM), it says what
+the moves so far came to. Ends with status 1 when a write was lost, doubled or misplaced, something was left
+behind, or a request failed.
 """
 
 import argparse
@@ -16,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import cycle, islice
 from statistics import median
 
 from bench.progress import step, until_stopped
@@ -157,32 +157,39 @@ def forget(ledger: Ledger, show: Show) -> None:
 
 
 async def show_moves(options: argparse.Namespace) -> tuple[Show, str]:
-    """Every move in turn."""
+    """Every move in turn; each tenant goes the whole way, so that no ledger grows without end."""
     show, began_s = Show(), time.monotonic()
     async with open_ground(CLUSTERS, settings=DISK) as ground:
-        tenant = await ground.create_tenant("standard-a")
-        async with (
-            ground.gateways(options.gateways) as gateways,
-            open_ledger(
-                [each.url for each in gateways], ground.site.keys[tenant],
-                clients=options.clients, every_s=options.every,
-            ) as ledger,
-        ):  # fmt: skip
-            course = Course(ground, tenant, ledger)
-            async with until_stopped():
-                for number, target in enumerate(islice(cycle(ROUTE), options.moves), 1):
-                    with step(f"Move {number} of {options.moves}, to {target}"):
-                        moved = await one_move(course, number, target)
-                    show.moves.append(moved)
-                    forget(ledger, show)
-                    if moved.state is not MoveState.DONE:
-                        break
-            forget(ledger, show)
-            show.writes = sum(len(book.acknowledged) for book in ledger.books.values())
-            show.said = dict(ledger.said)
+        async with ground.gateways(options.gateways) as gateways, until_stopped():
+            while len(show.moves) < options.moves and all(
+                each.state is MoveState.DONE for each in show.moves
+            ):
+                await show_way(ground, [each.url for each in gateways], show, options)
         version = ground.registry.version
     show.took_s = round(time.monotonic() - began_s, 1)
     return show, version
+
+
+async def show_way(ground: Ground, urls: Sequence[str], show: Show, options: argparse.Namespace) -> None:
+    """A new tenant's moves along ROUTE, as many as are left, until one is not made."""
+    tenant = await ground.create_tenant("standard-a")
+    async with open_ledger(
+        urls, ground.site.keys[tenant], clients=options.clients, every_s=options.every
+    ) as ledger:
+        course = Course(ground, tenant, ledger)
+        try:
+            for target in ROUTE[: options.moves - len(show.moves)]:
+                number = len(show.moves) + 1
+                with step(f"Move {number} of {options.moves}, to {target}"):
+                    moved = await one_move(course, number, target)
+                show.moves.append(moved)
+                forget(ledger, show)
+                if moved.state is not MoveState.DONE:
+                    break
+        finally:
+            forget(ledger, show)
+            show.writes += sum(len(book.acknowledged) for book in ledger.books.values())
+            show.said.update(ledger.said)
 
 
 def report(show: Show, machine: Machine, options: argparse.Namespace) -> None:

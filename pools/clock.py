@@ -1,9 +1,9 @@
 """What time it is at a database, as far as this process knows.
 
-What a gateway signs ends at a moment of the database's clock. That clock is read when a connection
-opens, once a minute on one that comes back from work, and when the database finds a signature out of
-its time; in between time goes on by the monotonic clock. So our own wall clock may be hours off, or
-jump, and no request notices. It never asks on a request's way, unless that was refused.
+What a gateway signs ends at a moment of the database's clock. That clock is read once a minute, on a
+connection that opens or comes back from work, and when the database finds a signature out of its time; in
+between time goes on by the monotonic clock. So our own wall clock may be hours off, or jump, and no
+request notices. It never asks on a request's way, unless that was refused.
 """
 
 import math

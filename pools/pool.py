@@ -51,7 +51,7 @@ class Pool(Counts):
         self._start = start
         self._emit = emit
         self._dialling = Dialling(place, cluster, self, emit)
-        self._upkeep = Upkeep(cluster.clock, Protection(place, emit))
+        self._upkeep = Upkeep(cluster.clock, Protection(place, emit), via_pgbouncer=place.via_pgbouncer)
         self._since = self._loop.time()
 
     @property

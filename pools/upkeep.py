@@ -15,18 +15,22 @@ Work = Callable[[], Awaitable[None]]
 class Upkeep:
     """What is to be done for the connections of one pool."""
 
-    def __init__(self, clock: Clock, protection: Protection) -> None:
+    def __init__(self, clock: Clock, protection: Protection, *, via_pgbouncer: bool) -> None:
         self._clock = clock
         self._protection = protection
+        self._via_pgbouncer = via_pgbouncer
 
     async def welcome(self, wire: Wire) -> None:
-        """Ask a new connection all there is to ask.
+        """Ask a new connection what is not known yet: each question costs it a round trip.
+
+        A pooler lets us in whether or not there is a database beyond it, so there something is always asked.
 
         Raises:
             PlaceUnprotected: Nobody may be served by it.
             ConnectionLost: It is broken.
         """
-        await self._clock.read(wire)
+        if self._clock.is_due or self._via_pgbouncer:
+            await self._clock.read(wire)
         await self._protection.check(wire)
 
     def due(self, wire: Wire) -> Work | None:

@@ -95,6 +95,18 @@ async def test_a_databases_clock_may_jump_while_connections_are_open(
     assert len(heard.of(ClockRead)) == 2
 
 
+async def test_a_new_connection_reads_the_clock_only_if_nobody_has_of_late(
+    places: Places, pools: Switchboard, machine: Machine, heard: Heard
+) -> None:
+    for tier in (Tier.PREMIUM, Tier.STANDARD, Tier.GOVERNMENT):
+        await run(pools, await places.create(tier), "SELECT 1")
+    assert (len(heard.of(ConnectionOpened)), len(heard.of(ClockRead))) == (3, 1)
+
+    machine.ticks_off_s = machine.wall_off_s = 61
+    await run(pools, await places.create(Tier.PREMIUM), "SELECT 1")
+    assert (len(heard.of(ConnectionOpened)), len(heard.of(ClockRead))) == (4, 2)
+
+
 async def test_once_a_minute_a_connection_that_comes_back_reads_the_clock(
     places: Places, pools: Switchboard, machine: Machine, heard: Heard
 ) -> None:

@@ -139,7 +139,7 @@ class FakeOpening:
 class NoUpkeep:
     """Nothing is ever due."""
 
-    def __init__(self, *_: object) -> None:
+    def __init__(self, *_: object, via_pgbouncer: bool) -> None:
         """As the real one."""
 
     def due(self, _: Wire) -> None:
