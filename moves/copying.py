@@ -176,10 +176,14 @@ def _between(way: Way, table: Table, after: list[str] | None, upto: list[str] | 
     return " AND ".join(says)
 
 
-def rows_of(way: Way, table: Table, wanted: str) -> str:
-    """The query at the source for the rows that *wanted*, a condition on "t", chooses."""
-    relation = table.within(way.source.placement.place.schema)
-    return f"SELECT {quote_all(table.columns, 't.')} FROM {relation} AS t WHERE {wanted}"  # noqa: S608 - quoted
+def rows_of(way: Way, table: Table, wanted: str, *, among: str = "") -> str:
+    """The query at the source for the rows that *wanted*, a condition on "t", chooses.
+
+    Args:
+        among: A relation that the condition speaks of, too.
+    """
+    relations = ", ".join(filter(None, (f"{table.within(way.source.placement.place.schema)} AS t", among)))
+    return f"SELECT {quote_all(table.columns, 't.')} FROM {relations} WHERE {wanted}"  # noqa: S608 - quoted
 
 
 def into_of(way: Way, table: Table) -> str:

@@ -73,10 +73,10 @@ async def compare_keys(
     """Those of *keys* whose rows are not alike at both ends; absent at both is alike."""
     found: list[Key] = []
     for at in range(0, len(keys), _KEYS_AT_ONCE):
-        where = _among(way, table, keys[at : at + _KEYS_AT_ONCE])
-        _, same = await _are_alike(source, target, way, table, where)
+        which = _among(way, table, keys[at : at + _KEYS_AT_ONCE])
+        _, same = await _are_alike(source, target, way, table, which)
         if not same:
-            found += await _differing(source, target, way, table, where)
+            found += await _differing(source, target, way, table, which)
     return tuple(found)
 
 
@@ -124,51 +124,51 @@ async def _end_of_piece(
     order = ", ".join(f"t.{quote_identifier(key)}" for key in table.keys)
     cursor = await source.execute(
         f"SELECT {_key(table)} FROM {table.within(schema)} AS t"  # noqa: S608 - quoted
-        f" WHERE {_piece(way, table, after, None)[0]} ORDER BY {order} OFFSET {rows - 1} LIMIT 1".encode()
+        f" {_piece(way, table, after, None)[0]} ORDER BY {order} OFFSET {rows - 1} LIMIT 1".encode()
     )
     row = await cursor.fetchone()
     return tuple(row[0]) if row else None
 
 
 async def _are_alike(
-    source: Connection, target: Connection, way: Way, table: Table, where: tuple[str, str]
+    source: Connection, target: Connection, way: Way, table: Table, which: tuple[str, str]
 ) -> tuple[int, bool]:
     """How many rows the source has there, and whether both ends have the same ones."""
 
-    async def sum_up(connection: Connection, end: End, condition: str) -> tuple[int, bytes]:
+    async def sum_up(connection: Connection, end: End, clause: str) -> tuple[int, bytes]:
         cursor = await connection.execute(
             "SELECT count(*), sha256(coalesce(string_agg(digest, '' ORDER BY digest), ''))"  # noqa: S608 - quoted
             f" FROM (SELECT {_digest(table)} AS digest FROM {table.within(end.placement.place.schema)} AS t"
-            f" WHERE {condition}) AS piece".encode()
+            f" {clause}) AS piece".encode()
         )
         row = await cursor.fetchone()
         return (row[0], row[1]) if row else (0, b"")
 
     async with together() as tasks:
-        here = tasks.create_task(sum_up(source, way.source, where[0]), name="digest the source")
-        there = tasks.create_task(sum_up(target, way.target, where[1]), name="digest the target")
+        here = tasks.create_task(sum_up(source, way.source, which[0]), name="digest the source")
+        there = tasks.create_task(sum_up(target, way.target, which[1]), name="digest the target")
     return here.result()[0], here.result() == there.result()
 
 
 async def _differing(
-    source: Connection, target: Connection, way: Way, table: Table, where: tuple[str, str]
+    source: Connection, target: Connection, way: Way, table: Table, which: tuple[str, str]
 ) -> tuple[Key, ...]:
-    async def read(connection: Connection, end: End, condition: str) -> set[tuple[Key, bytes]]:
+    async def read(connection: Connection, end: End, clause: str) -> set[tuple[Key, bytes]]:
         cursor = await connection.execute(
             f"SELECT {_key(table)}, {_digest(table)}"  # noqa: S608 - quoted
-            f" FROM {table.within(end.placement.place.schema)} AS t WHERE {condition}".encode()
+            f" FROM {table.within(end.placement.place.schema)} AS t {clause}".encode()
         )
         return {(tuple(key), digest) for key, digest in await cursor.fetchall()}
 
-    here = await read(source, way.source, where[0])
-    there = await read(target, way.target, where[1])
+    here = await read(source, way.source, which[0])
+    there = await read(target, way.target, which[1])
     return tuple(sorted({key for key, _ in here ^ there}))
 
 
 def _piece(way: Way, table: Table, after: Key | None, upto: Key | None) -> tuple[str, str]:
-    """The tenant's rows between two keys, as a condition at the source and one at the target."""
+    """The tenant's rows between two keys: what follows "FROM ... AS t" at the source, and at the target."""
 
-    def condition(end: End) -> str:
+    def clause(end: End) -> str:
         types = table.types_within(end.placement.place.schema)
         columns = ", ".join(f"t.{quote_identifier(key)}" for key in table.keys)
         says = [_ours(way)]
@@ -176,23 +176,24 @@ def _piece(way: Way, table: Table, after: Key | None, upto: Key | None) -> tuple
             says.append(f"({columns}) > ({_typed(after, types)})")
         if upto is not None:
             says.append(f"({columns}) <= ({_typed(upto, types)})")
-        return " AND ".join(says)
+        return f"WHERE {' AND '.join(says)}"
 
-    return condition(way.source), condition(way.target)
+    return clause(way.source), clause(way.target)
 
 
 def _among(way: Way, table: Table, keys: Sequence[Key]) -> tuple[str, str]:
-    """The tenant's rows of these keys, as a condition at the source and one at the target."""
+    """The tenant's rows of these keys, looked up one by one (see `Table.given`): as `_piece`."""
     if not table.keys:
-        return _ours(way), _ours(way)
+        return f"WHERE {_ours(way)}", f"WHERE {_ours(way)}"
 
-    def condition(end: End) -> str:
+    def clause(end: End) -> str:
         types = table.types_within(end.placement.place.schema)
-        columns = ", ".join(f"t.{quote_identifier(key)}" for key in table.keys)
-        given = ", ".join(f"({_typed(key, types)})" for key in keys)
-        return f"{_ours(way)} AND ({columns}) IN (VALUES {given})"
+        tenant = quote_literal(way.tenant)
+        names = ", ".join(("tenant_id", *map(quote_identifier, table.keys)))
+        given = ", ".join(f"({tenant}, {_typed(key, types)})" for key in keys)
+        return f"JOIN (SELECT DISTINCT * FROM (VALUES {given}) AS listed ({names})) AS given USING ({names})"  # noqa: S608 - quoted
 
-    return condition(way.source), condition(way.target)
+    return clause(way.source), clause(way.target)
 
 
 def _ours(way: Way) -> str:

@@ -96,9 +96,9 @@ async def apply_dirty(
         await target.execute(_BY_KEY)
     for table in touched:
         relation = table.within(way.target.placement.place.schema)
-        for some in _chosen(way, table, way.target.placement.place.schema, changed[table.name]):
-            delete = f"DELETE FROM {relation} AS t WHERE {some}"  # noqa: S608 - quoted
-            await target.execute(delete.encode())
+        for among, wanted in _chosen(way, table, way.target.placement.place.schema, changed[table.name]):
+            using = f" USING {among}" if among else ""
+            await target.execute(f"DELETE FROM {relation} AS t{using} WHERE {wanted}".encode())  # noqa: S608 - quoted
     rows = size = 0
     for table in touched:
         more_rows, more_bytes = await _bring(source, target, way, table, changed[table.name])
@@ -132,17 +132,16 @@ async def _take_log(
     return changed, most is None or taken < most
 
 
-def _chosen(way: Way, table: Table, schema: str, keys: tuple[str, ...] | None) -> list[str]:
-    """Conditions in SQL that together choose the tenant's rows of these keys, each of some of them."""
-    ours = f"t.tenant_id = {quote_literal(way.tenant)}"
+def _chosen(way: Way, table: Table, schema: str, keys: tuple[str, ...] | None) -> list[tuple[str, str]]:
+    """What chooses the tenant's rows of these keys, some each: relations, and a condition on "t" and them."""
     if keys is None or not table.keys:
-        return [ours]
-    conditions = []
+        return [("", f"t.tenant_id = {quote_literal(way.tenant)}")]
+    chosen = []
     for at in range(0, len(keys), _KEYS_AT_ONCE):
         some = quote_literal(f"[{','.join(keys[at : at + _KEYS_AT_ONCE])}]")
-        given = f"SELECT key FROM jsonb_array_elements({some}) AS element (key)"  # noqa: S608 - quoted
-        conditions.append(f"{ours} AND {table.keys_in('t', schema, given)}")
-    return conditions
+        listed = f"SELECT key FROM jsonb_array_elements({some}) AS element (key)"  # noqa: S608 - quoted
+        chosen.append((table.given(schema, way.tenant, listed), table.is_given("t")))
+    return chosen
 
 
 async def _bring(
@@ -150,8 +149,8 @@ async def _bring(
 ) -> tuple[int, int]:
     schema = way.source.placement.place.schema
     rows = size = 0
-    for some in _chosen(way, table, schema, keys):
-        query, into = rows_of(way, table, some), into_of(way, table)
+    for among, wanted in _chosen(way, table, schema, keys):
+        query, into = rows_of(way, table, wanted, among=among), into_of(way, table)
         more_rows, more_bytes = await pour(source, target, query, into)
         rows, size = rows + more_rows, size + more_bytes
     return rows, size

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from fleet.access import Connection
-from fleet.identifier import quote_identifier
+from fleet.identifier import quote_identifier, quote_literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,30 @@ class Table:
             f"(key ->> {number})::{kind}" for number, kind in enumerate(self.types_within(schema))
         )
         return f"({quote_all(self.keys, f'{row}.')}) IN (SELECT {parts} FROM ({keys}) AS given)"  # noqa: S608 - quoted
+
+    def given(self, schema: str, tenant: str, keys: str) -> str:
+        """The rows that *keys* name, as a relation "given" in SQL, to be joined by `is_given`.
+
+        So each row is looked up by its primary key, whatever the planner believes of the tenant. A condition
+        on tenant_id = 'acme' has it look that name up in its statistics; of a tenant that came after the last
+        ANALYZE it believes that there is one row, and that reading them all is as good as looking one up.
+
+        Args:
+            keys: SQL that gives the keys as rows of one column "key", each a list of texts in JSON.
+        """
+        parts = ", ".join(
+            f"(key ->> {number})::{kind} AS part_{number}"
+            for number, kind in enumerate(self.types_within(schema))
+        )
+        # DISTINCT by value: two texts may write one number. And it keeps the planner from looking inside.
+        return (
+            f"(SELECT DISTINCT {quote_literal(tenant)} AS tenant, {parts} FROM ({keys}) AS listed) AS given"  # noqa: S608 - quoted
+        )
+
+    def is_given(self, row: str) -> str:
+        """Whether *row* is the one that a row of `given` names, as a condition in SQL."""
+        parts = (f"{row}.{quote_identifier(key)} = given.part_{n}" for n, key in enumerate(self.keys))
+        return " AND ".join((f"{row}.tenant_id = given.tenant", *parts))
 
 
 def quote_all(names: tuple[str, ...], prefix: str = "") -> str:
