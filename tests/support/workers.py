@@ -89,11 +89,18 @@ class Steps:
         """Take note of *step*."""
         self._times[step] = self._times.get(step, 0) + 1
         self.tell(step)
+        if self._blocker is not None:  # the attempt was put off, however far that went
+            await self._blocker.close()
+            self._blocker = None
         halt = self._task.halt
         if halt is not None and (halt.step, halt.time) == (step, self._times[step]):
             os.kill(os.getpid(), signal.SIGKILL if halt.fate is Fate.KILLED else signal.SIGSTOP)
-        if self._task.busy is not None:
-            await self._be_busy(step)
+        if self._task.busy is not None and step is Step.HOLD_BEGUN and not self._was_busy:
+            self._was_busy = True
+            self._blocker = await psycopg.AsyncConnection.connect(self._task.busy)
+            await self._blocker.execute(
+                "SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s))", (LOCKS, self._task.tenant)
+            )
 
     def tell(self, what: str) -> None:
         """Write a line."""
@@ -103,17 +110,6 @@ class Steps:
     def hear(self, event: Event) -> None:
         """Write an event down."""
         self.tell(f"# {event}")
-
-    async def _be_busy(self, step: Step) -> None:
-        if step is Step.HOLD_BEGUN and not self._was_busy:
-            self._was_busy = True
-            self._blocker = await psycopg.AsyncConnection.connect(self._task.busy or "")
-            await self._blocker.execute(
-                "SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s))", (LOCKS, self._task.tenant)
-            )
-        elif self._blocker is not None:  # the attempt was put off, however far that went
-            await self._blocker.close()
-            self._blocker = None
 
 
 @asynccontextmanager
