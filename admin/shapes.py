@@ -80,6 +80,9 @@ def in_calendar(moment: datetime) -> datetime:
         raise ValueError(msg) from None
 
 
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(in_calendar)]
+
+
 def to_come(moment: datetime) -> datetime:
     """*moment*, which must not be over.
 
@@ -182,10 +185,7 @@ class AuditPage(Shape):
     tenant: Label | None = None
     actor: Annotated[Line, Field(max_length=80)] | None = None
     act: Annotated[Line, Field(max_length=80)] | None = None
-    since: Annotated[
-        Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(in_calendar)] | None,
-        Field(strict=False),
-    ] = None
+    since: Annotated[Moment | None, Field(strict=False)] = None
 
 
 class Expected(Shape):

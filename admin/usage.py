@@ -4,13 +4,13 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from admin.acting import Acting
 from admin.answers import JsonAnswer
-from admin.shapes import MOST_ROWS, Documented, Json, Label, Shape, in_calendar, read_query
+from admin.shapes import MOST_ROWS, Documented, Json, Label, Moment, Shape, in_calendar, read_query
 from registry.usage import Mark, Period, Usage, Wanted
 from tiergate.tenant import TenantId, Tier, tenant_id
 
@@ -30,7 +30,7 @@ def _mark(text: object) -> Mark | None:
     raise ValueError(msg)
 
 
-Moment = Annotated[Annotated[AwareDatetime, AfterValidator(in_calendar)] | None, Field(strict=False)]
+_Bound = Annotated[Moment | None, Field(strict=False)]
 
 
 class UsagePage(Shape):
@@ -38,8 +38,8 @@ class UsagePage(Shape):
 
     tenant: Label | None = None
     tier: Annotated[Tier | None, Field(strict=False)] = None
-    since: Moment = Field(default=None, alias="from")
-    until: Moment = Field(default=None, alias="to")
+    since: _Bound = Field(default=None, alias="from")
+    until: _Bound = Field(default=None, alias="to")
     by: Annotated[Period, Field(strict=False)] = Period.MONTH
     after: Annotated[Mark | None, BeforeValidator(_mark), Documented(_MARK)] = None
     limit: Annotated[int, Field(ge=1, le=MOST_ROWS, strict=False)] = 100

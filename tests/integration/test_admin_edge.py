@@ -67,8 +67,9 @@ async def test_every_mistake_of_a_body_is_listed_and_no_value_repeated(api: http
 
 
 @pytest.mark.parametrize("since", ["0.5", "1700000000", "yesterday", "2026-03-01"])
-async def test_a_moment_is_written_out(api: httpx.AsyncClient, since: str) -> None:
-    response = await api.get("/audit", params={"since": since})
+@pytest.mark.parametrize(("path", "name"), [("/audit", "since"), ("/usage", "from"), ("/usage", "to")])
+async def test_a_moment_is_written_out(api: httpx.AsyncClient, path: str, name: str, since: str) -> None:
+    response = await api.get(path, params={name: since})
 
     assert (response.status_code, error(response)["code"]) == (422, "body-invalid")
 
