@@ -55,6 +55,7 @@ class Serving:
     Attributes:
         log: What it says on standard error, one JSON object a line.
         http: Asks it; every request on a connection of its own.
+        program: The module that it runs.
     """
 
     url: str
@@ -64,6 +65,7 @@ class Serving:
     log: Path
     process: asyncio.subprocess.Process
     http: httpx.AsyncClient = field(repr=False)
+    program: str = PROGRAM
 
     async def sql(self, key: str, query: str, *, client: httpx.AsyncClient | None = None) -> httpx.Response:
         """Ask the gateway, on a new connection unless *client* keeps one."""
@@ -150,7 +152,7 @@ class Serving:
 
     async def rise(self) -> None:
         """Start it again at the same ports; returns when it serves."""
-        self.process = await start(self.config.parent, self.settings)
+        self.process = await start(self.config.parent, self.settings, program=self.program)
         await self.hears("serving", within_s=_READY_S)
         await self.listens()
 
@@ -242,6 +244,7 @@ async def open_gateway(
                 config.with_suffix(".log"),
                 process,
                 http,
+                program,
             )
             await serving.hears("serving", times=processes, within_s=_READY_S)
             await serving.listens()
