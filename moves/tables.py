@@ -56,9 +56,7 @@ class Table:
         """
         if not self.keys:
             return f"EXISTS ({keys})"
-        parts = ", ".join(
-            f"(key ->> {number})::{kind}" for number, kind in enumerate(self.types_within(schema))
-        )
+        parts = ", ".join(self._parts(schema))
         return f"({quote_all(self.keys, f'{row}.')}) IN (SELECT {parts} FROM ({keys}) AS given)"  # noqa: S608 - quoted
 
     def given(self, schema: str, tenant: str, keys: str) -> str:
@@ -71,14 +69,15 @@ class Table:
         Args:
             keys: SQL that gives the keys as rows of one column "key", each a list of texts in JSON.
         """
-        parts = ", ".join(
-            f"(key ->> {number})::{kind} AS part_{number}"
-            for number, kind in enumerate(self.types_within(schema))
-        )
+        parts = ", ".join(f"{part} AS part_{n}" for n, part in enumerate(self._parts(schema)))
         # DISTINCT by value: two texts may write one number. And it keeps the planner from looking inside.
         return (
             f"(SELECT DISTINCT {quote_literal(tenant)} AS tenant, {parts} FROM ({keys}) AS listed) AS given"  # noqa: S608 - quoted
         )
+
+    def _parts(self, schema: str) -> list[str]:
+        """Each part of a "key", a list of texts in JSON, as SQL by its own type."""
+        return [f"(key ->> {number})::{kind}" for number, kind in enumerate(self.types_within(schema))]
 
     def is_given(self, row: str) -> str:
         """Whether *row* is the one that a row of `given` names, as a condition in SQL."""

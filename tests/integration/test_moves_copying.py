@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 from psycopg import errors as pg
 
-from fleet.access import Connection
 from moves.copying import Copied, copied, copy_chunk
 from moves.digests import compare_chunk
-from tests.support.moves_engine import Moving, open_moving
+from tests.support.moves_engine import Moving, open_moving, rows_read
 from tests.support.places import Places
 
 SEATS = "INSERT INTO seats SELECT {t}, i, i, i FROM generate_series(1, 10) AS i"
@@ -139,31 +138,17 @@ async def test_no_piece_reads_all_rows_though_statistics_do_not_know_the_tenant(
 ) -> None:
     """Each did, of the copy and of the proof: a large tenant took the square of its rows."""
     async with open_moving(pair) as moving:
-        fill = "INSERT INTO seats SELECT {t}, i, i, i FROM generate_series(1, %s) AS i"
-        await moving.write("".join(fill.replace("{t}", f"'other-{n}'") % 500 + ";" for n in range(4)))
-        await moving.write("ANALYZE seats")
-        await moving.write(fill % 3000)
-        before = await rows_read(moving.source)
+        await moving.take_unknown_seats(3000)
+        before = await rows_read(moving.source, "seats")
         await moving.copy(rows=100)
-        copied = await rows_read(moving.source)
+        copied = await rows_read(moving.source, "seats")
         after, seats = None, moving.table("seats")
         while True:
             found = await compare_chunk(moving.source, moving.target, moving.way, seats, after, 100)
             assert found.differing == ()
             if (after := found.after) is None:
                 break
-        compared = await rows_read(moving.source)
+        compared = await rows_read(moving.source, "seats")
 
     assert copied - before <= 4 * 3000
     assert compared - copied <= 4 * 3000
-
-
-async def rows_read(connection: Connection) -> int:
-    """Of seats, so far; by their indexes alone, too."""
-    await connection.execute("SELECT pg_stat_force_next_flush()")
-    cursor = await connection.execute(
-        "SELECT seq_tup_read + (SELECT sum(idx_tup_read) FROM pg_stat_all_indexes WHERE relid = t.relid)"
-        " FROM pg_stat_all_tables AS t WHERE relname = 'seats'"
-    )
-    [(count,)] = await cursor.fetchall()
-    return int(count)

@@ -193,6 +193,13 @@ class Moving:
         """Run SQL at the source as a superuser in its schema; {t} is the tenant, quoted."""
         await run_in(self.source, self.way.source, text.replace("{t}", f"'{self.tenant}'"))
 
+    async def take_unknown_seats(self, rows: int) -> None:
+        """Give the tenant seats that the source's statistics do not know of, as they know of others'."""
+        fill = "INSERT INTO seats SELECT {t}, i, i, i FROM generate_series(1, %s) AS i;"
+        await self.write("".join(fill.replace("{t}", f"'other-{n}'") % 500 for n in range(4)))
+        await self.write("ANALYZE seats")
+        await self.write(fill % rows)
+
     async def write_elsewhere(self, text: str) -> None:
         """The same in a session of its own."""
         async with open_end(self.way.source, Deadline.after(60)) as connection:
@@ -308,3 +315,15 @@ async def scribble(connection: Connection, end: End, scribbler: Scribbler, count
             continue
         done.append(text)
     return done
+
+
+async def rows_read(connection: Connection, table: str) -> int:
+    """Rows of tables of that name, by anybody so far, by their indexes alone, too; this session included."""
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    cursor = await connection.execute(
+        "SELECT sum(seq_tup_read + (SELECT sum(idx_tup_read) FROM pg_stat_all_indexes WHERE relid = t.relid))"
+        " FROM pg_stat_all_tables AS t WHERE relname = %s",
+        (table,),
+    )
+    [(count,)] = await cursor.fetchall()
+    return int(count)
