@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -215,6 +217,7 @@ async def test_a_process_that_does_nothing_else_carries_moves_until_it_is_told_t
 
         working = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tiergate.cli", "moves", "work", "--config", "work.yaml",
+            "--metrics", "127.0.0.1:0",
             cwd=tmp_path, stderr=asyncio.subprocess.PIPE, env=clean_env(PYTHONPATH=str(ROOT)),
         )  # fmt: skip
         try:
@@ -223,10 +226,25 @@ async def test_a_process_that_does_nothing_else_carries_moves_until_it_is_told_t
                 return (await world.store.move(number)).state.is_over
 
             await wait_until(is_over, within_s=60, what="the move to be carried to its end")
+            assert working.stderr is not None
+            said = await working.stderr.readuntil(b'"working"') + await working.stderr.readline()
+            [shown] = re.findall(rb'"metrics": ?"(http[^"]*)"', said)
+            async with httpx.AsyncClient() as client:
+                metrics = (await client.get(shown.decode())).raise_for_status().text
         finally:
             working.send_signal(signal.SIGTERM)
-            _, said = await working.communicate()
+            _, _ = await working.communicate()
 
         assert (await world.store.move(number)).state is MoveState.DONE
         assert (await world.store.tenant(TenantId("carried"))).tier is Tier.PREMIUM
-        assert (working.returncode, b'"working"' in said) == (0, True)
+        assert 'tiergate_move_steps_total{state="done"} 1.0' in metrics
+        assert working.returncode == 0
+
+
+@pytest.mark.parametrize("text", ["9187", ":9187", "127.0.0.1", "127.0.0.1:http"])
+async def test_metrics_are_shown_at_an_address_or_nothing_is_begun(
+    commands: Commands, tmp_path: Path, text: str
+) -> None:
+    ran = await commands.run(("moves", "work", "--metrics", text), clean_env(), tmp_path)
+
+    assert (ran.code, "is no address" in ran.err) == (2, True)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from tiergate.cli.admin import find_address, open_admin, path_of
-from tiergate.cli.errors import EvidenceFalse
+from tiergate.cli.errors import BadInput, EvidenceFalse
 from tiergate.cli.following import conclude, follow, is_at_rest, progress
 from tiergate.cli.listing import list_all
 from tiergate.cli.options import AdminKey, AdminUrl, AsJson, ConfigPath, Limit, config_path
@@ -133,8 +133,19 @@ def give_up(number: Id, admin: AdminUrl = None, key: AdminKey = None, as_json: A
     _ask("give-up", number, admin, key, as_json=as_json)
 
 
-@app.command(epilog="Example: [bold]tiergate moves work --config tiergate.yaml[/bold]")
-def work(config: ConfigPath = None) -> None:
+@app.command(
+    epilog="Example: [bold]tiergate moves work --config tiergate.yaml --metrics 127.0.0.1:9187[/bold]"
+)
+def work(
+    config: ConfigPath = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Show /metrics and /livez there; port 0 takes a free one.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:  # fmt: skip
     """Carry moves in a process of their own, until it is told to stop: SIGTERM lets others take them up.
 
     Every gateway does that too; this is for those who want to keep the work off their gateways' machines.
@@ -142,11 +153,26 @@ def work(config: ConfigPath = None) -> None:
     import asyncio  # noqa: PLC0415 - heavy, and needed by this command only
 
     from config.load import load  # noqa: PLC0415 - the same
+    from tiergate.listening import listen  # noqa: PLC0415 - the same
     from tiergate.unwrapped import unwrapped  # noqa: PLC0415 - the same
     from tiergate.working import work as run  # noqa: PLC0415 - the same
 
+    at = None if metrics is None else _address(metrics)
     with unwrapped():
-        asyncio.run(run(load(config_path(config))))
+        settings = load(config_path(config))
+        asyncio.run(run(settings, None if at is None else listen("metrics", *at)))
+
+
+def _address(text: str) -> tuple[str, int]:
+    """Host and port of "host:port"; an IPv6 address stands in brackets.
+
+    Raises:
+        BadInput: It is none.
+    """
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()):
+        raise BadInput(f"--metrics {text!r} is no address", "Write it as host:port: 127.0.0.1:9187.")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _ask(word: str, number: str, admin: str | None, key: str | None, *, as_json: bool) -> None:
