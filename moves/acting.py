@@ -41,6 +41,9 @@ class Acting:
 
     async def _publish(self, move: Move, epoch: int) -> Move:
         await self._store.publish_move(move.id, epoch)
+        return await self._published(move)
+
+    async def _published(self, move: Move) -> Move:
         await self._reached(move.id, Step.PUBLISHED)
         now = await self._store.move(move.id)
         self._emit(MoveStepped(move.id, move.tenant, now.state))

@@ -206,8 +206,9 @@ class Mover(Acting):
             await self._store.end_hold(held)
             await self._reached(move.id, Step.HOLD_ENDED)
             raise
-        now = await self._publish(held, cut.epoch)
+        await self._store.publish_move(held.id, cut.epoch)
         pause_s = time.monotonic() - began_s
+        now = await self._published(held)
         there = ground.way.target.placement.tier
         self._emit(MoveCutOver(move.id, move.tenant, there, pause_s, cut.locked_s, cut.keys))
         told = {

@@ -154,7 +154,12 @@ class Orders:
         self._switchboard.gates.set(
             (order.scope, Closure(order.verb, now + order.left_s)) for order in orders if order.verb.stands
         )
-        self._duties = {order.id: self._duties.get(order.id) or self._duty(order, now) for order in orders}
+        # A hold is answered to nobody, and the end of it is not to wait for us to write.
+        self._duties = {
+            order.id: self._duties.get(order.id) or self._duty(order, now)
+            for order in orders
+            if not order.is_hold
+        }
         self._look()
 
     def _duty(self, order: Order, now: float) -> _Duty:

@@ -78,6 +78,7 @@ class Order:
         place: A tenant's own place, whose connections are all its own; None where it shares them.
         left_s: Until it ends, by the registry's clock.
         age_s: Since it was given, by the same clock.
+        is_hold: A move's, while it cuts over; nobody waits for an answer.
     """
 
     id: int
@@ -87,6 +88,7 @@ class Order:
     actor: str
     left_s: float
     age_s: float
+    is_hold: bool = False
 
     def has(self, place: Place) -> bool:
         """Whether all connections to *place* are meant."""

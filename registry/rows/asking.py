@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Protocol
 
-from sqlalchemy import Executable, RowMapping, event, exc, func, insert, select, text
+from sqlalchemy import ColumnElement, Executable, RowMapping, event, exc, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from registry.chain import GENESIS, Head, code_of
@@ -184,4 +184,9 @@ async def rows(connection: AsyncConnection, statement: Executable) -> Sequence[R
 
 async def tell(connection: AsyncConnection, **change: object) -> None:
     """Tell every gateway of *change*, once the transaction has committed; never when it has not."""
-    await connection.execute(select(func.pg_notify(CHANNEL, json.dumps(change))))
+    await connection.execute(select(told(**change)))
+
+
+def told(**change: object) -> ColumnElement[None]:
+    """`tell` as a part of another statement."""
+    return func.pg_notify(CHANNEL, json.dumps(change))

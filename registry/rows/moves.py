@@ -1,11 +1,13 @@
 """Moves as operators see them: planned, looked at, asked for."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from sqlalchemy import Float, RowMapping, Select, cast, func, insert, select, update
+from sqlalchemy import Float, Insert, RowMapping, Select, cast, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from registry.errors import MoveOpen, NoCluster, SamePlace, UnknownMove, WrongState
 from registry.moves import Move, MoveId, MoveState, MoveStep, Spot, Timing, Wanted
@@ -19,7 +21,8 @@ from registry.tables import MOVE, MOVE_STEP, PLACE, TENANT
 from tiergate.tenant import TenantId, Tier
 
 _LEFT_S = cast(func.extract("epoch", MOVE.c.leased_until - func.clock_timestamp()), Float).label("leased_s")
-MOVES = select(MOVE, _LEFT_S)
+_COLUMNS = (*MOVE.c, _LEFT_S)
+MOVES = select(*_COLUMNS)
 OPEN = MOVE.c.state.not_in([state for state in MoveState if state.is_over])
 
 _FITTING: dict[Wanted, frozenset[MoveState]] = {
@@ -238,7 +241,17 @@ async def add_step(
     connection: AsyncConnection, number: str, state: MoveState, detail: dict[str, object] | None = None
 ) -> None:
     """Add a line to the move's journal."""
-    await connection.execute(insert(MOVE_STEP).values(move=number, state=state, detail=detail or {}))
+    await connection.execute(step_of(number, state, detail or {}))
+
+
+def step_of(number: str, state: MoveState, detail: Mapping[str, object]) -> Insert:
+    """`add_step` as a part of another statement."""
+    return insert(MOVE_STEP).values(move=number, state=state, detail=dict(detail))
+
+
+def changed(values: Mapping[str, object]) -> ReturningUpdate[tuple[object, ...]]:
+    """A change of moves; it returns what they are then, as MOVES does."""
+    return update(MOVE).values(dict(values)).returning(*_COLUMNS)
 
 
 def read_move(found: RowMapping) -> Move:

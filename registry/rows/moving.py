@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import timedelta
 
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from registry.errors import MoveLost
@@ -19,8 +19,8 @@ from registry.moves import Move, MoveId, MoveState
 from registry.orders import Kind, Verb
 from registry.placement import PlaceId, Placement
 from registry.records import Entry, PlaceState
-from registry.rows.asking import row, tell
-from registry.rows.moves import MOVES, OPEN, Moves, add_step, move_of, read_move
+from registry.rows.asking import row, tell, told
+from registry.rows.moves import MOVES, OPEN, Moves, add_step, changed, read_move, step_of
 from registry.rows.own import OwnOfTenants
 from registry.tables import (
     DATA_DATABASE,
@@ -35,6 +35,7 @@ from registry.tables import (
 from tiergate.tenant import TenantId, Tier
 
 _NOW = func.clock_timestamp()
+_CUTTING = [MoveState.CUTTING_OVER, MoveState.RETURNING]
 
 
 class Moving(Moves, OwnOfTenants):
@@ -57,11 +58,12 @@ class Moving(Moves, OwnOfTenants):
             found = await row(connection, wanted.with_for_update(skip_locked=True))
             if found is None:
                 return None
-            taken = update(MOVE).where(MOVE.c.id == found["id"]).values(
-                attempt=str(uuid.uuid4()), worker=worker, leased_until=_NOW + timedelta(seconds=for_s)
-            )  # fmt: skip
-            await connection.execute(taken)
-            return await move_of(connection, found["id"])
+            values = {
+                "attempt": str(uuid.uuid4()), "worker": worker,
+                "leased_until": _NOW + timedelta(seconds=for_s),
+            }  # fmt: skip
+            taken = await row(connection, changed(values).where(MOVE.c.id == found["id"]))
+            return None if taken is None else read_move(taken)
 
     async def renew_move(
         self, move: Move, *, for_s: float, progress: Mapping[str, object] | None = None
@@ -122,23 +124,21 @@ class Moving(Moves, OwnOfTenants):
         Raises:
             MoveLost: It is another's, or not cutting over nor returning.
         """
+        held = insert(POOL_ORDER).values(
+            verb=Verb.PAUSE, kind=Kind.TENANT, name=move.tenant, actor=f"move {move.id}",
+            ends_at=_NOW + timedelta(seconds=hold_s),
+        ).returning(POOL_ORDER.c.id).cte("held")  # fmt: skip
+        values = {"target_epoch": EPOCH.next_value(), "hold_order": select(held.c.id).scalar_subquery()}
+        cutting = changed(values).where(*_of(move), MOVE.c.state.in_(_CUTTING)).cte("cutting")
         async with self._changing() as connection:
-            held = insert(POOL_ORDER).values(
-                verb=Verb.PAUSE, kind=Kind.TENANT, name=move.tenant, actor=f"move {move.id}",
-                ends_at=_NOW + timedelta(seconds=hold_s),
-            )  # fmt: skip
-            order = (await connection.execute(held.returning(POOL_ORDER.c.id))).scalar_one()
-            values = {"target_epoch": EPOCH.next_value(), "hold_order": order}
-            moved = await _change(connection, move, values)
-            if moved.state not in {MoveState.CUTTING_OVER, MoveState.RETURNING}:
-                raise MoveLost(move.id)
-            await tell(connection, order=str(order))
-            return moved
+            return _kept(move, await row(connection, select(cutting, told(order=""))))
 
     async def end_hold(self, move: Move) -> None:
         """Gateways let the tenant's requests go on; the attempt was put off."""
+        held = select(MOVE.c.hold_order).where(MOVE.c.id == move.id).scalar_subquery()
+        ended = delete(POOL_ORDER).where(POOL_ORDER.c.id == held).returning(POOL_ORDER.c.id).cte("ended")
         async with self._changing() as connection:
-            await _end_hold(connection, move.id)
+            await connection.execute(select(told(order="")).select_from(ended))
 
     async def publish_move(self, number: MoveId, epoch: int) -> bool:
         """The fence says that the tenant lives at the other end, since *epoch*: send everybody there.
@@ -203,8 +203,7 @@ class Moving(Moves, OwnOfTenants):
                 await connection.execute(delete(DATA_DATABASE).where(*there))
 
     async def _publish(self, connection: AsyncConnection, which: object, epoch: int) -> bool:
-        cut = [MoveState.CUTTING_OVER, MoveState.RETURNING]
-        asked = MOVES.where(which, MOVE.c.target_epoch == epoch, MOVE.c.state.in_(cut))  # type: ignore[arg-type]
+        asked = MOVES.where(which, MOVE.c.target_epoch == epoch, MOVE.c.state.in_(_CUTTING))  # type: ignore[arg-type]
         found = await row(connection, asked.with_for_update())
         if found is None:
             return False
@@ -212,19 +211,21 @@ class Moving(Moves, OwnOfTenants):
         goes = move.state is MoveState.CUTTING_OVER
         there = move.target if goes else move.source
         to = MoveState.SOAKING if goes else MoveState.ABORTING
-        values = {"state": to, "changed_at": _NOW, "wanted": None, "error": None}
+        values: dict[str, object] = {"state": to, "changed_at": _NOW, "wanted": None, "error": None}
         if goes:
             values["cut_over_at"] = _NOW
-        await connection.execute(update(MOVE).where(MOVE.c.id == move.id).values(values))
-        placed = update(PLACEMENT).where(PLACEMENT.c.tenant == move.tenant)
-        await connection.execute(placed.values(place=there.place, epoch=epoch, since=_NOW))
-        await connection.execute(update(TENANT).where(TENANT.c.name == move.tenant).values(tier=there.tier))
-        made = update(PLACE).where(PLACE.c.id == there.place)
-        await connection.execute(made.values(state=PlaceState.READY))
-        await add_step(connection, move.id, to, {"epoch": epoch})
-        await tell(connection, tenant=move.tenant)
-        await _end_hold(connection, move.id)
-        await tell(connection, move=move.id)
+        placed = {"place": there.place, "epoch": epoch, "since": _NOW}
+        # One statement, since the tenant waits for it.
+        await connection.execute(
+            select(told(tenant=move.tenant), told(order=""), told(move=move.id)).add_cte(
+                update(MOVE).where(MOVE.c.id == move.id).values(values).cte("moved"),
+                update(PLACEMENT).where(PLACEMENT.c.tenant == move.tenant).values(placed).cte("placed"),
+                update(TENANT).where(TENANT.c.name == move.tenant).values(tier=there.tier).cte("raised"),
+                update(PLACE).where(PLACE.c.id == there.place).values(state=PlaceState.READY).cte("made"),
+                step_of(move.id, to, {"epoch": epoch}).cte("written"),
+                delete(POOL_ORDER).where(POOL_ORDER.c.id == found["hold_order"]).cte("let_go"),
+            )
+        )
         detail = {"move": move.id, "cluster": there.cluster, "place": there.place, "epoch": epoch}
         await self._write_down(connection, Entry(move.actor, "tenant.move", move.tenant, detail=detail))
         return True
@@ -236,20 +237,20 @@ class Moving(Moves, OwnOfTenants):
 async def _change(
     connection: AsyncConnection, move: Move, values: Mapping[str, object], *, in_state: bool = True
 ) -> Move:
+    wanted = changed(values or {"attempt": move.attempt}).where(*_of(move, in_state=in_state))
+    return _kept(move, await row(connection, wanted))
+
+
+def _of(move: Move, *, in_state: bool = True) -> list[ColumnElement[bool]]:
+    """It is the move, and its worker's yet, and in the state that is known."""
     theirs = [MOVE.c.id == move.id, MOVE.c.attempt == move.attempt, OPEN]
-    if in_state:
-        theirs.append(MOVE.c.state == move.state)
-    changed = update(MOVE).where(*theirs).values(dict(values) or {"attempt": move.attempt})
-    if (await connection.execute(changed)).rowcount == 0:
+    return [*theirs, MOVE.c.state == move.state] if in_state else theirs
+
+
+def _kept(move: Move, found: RowMapping | None) -> Move:
+    if found is None:
         raise MoveLost(move.id)
-    return await move_of(connection, move.id)
-
-
-async def _end_hold(connection: AsyncConnection, number: str) -> None:
-    held = select(MOVE.c.hold_order).where(MOVE.c.id == number).scalar_subquery()
-    ended = delete(POOL_ORDER).where(POOL_ORDER.c.id == held).returning(POOL_ORDER.c.id)
-    if await row(connection, ended) is not None:
-        await tell(connection, order="")
+    return read_move(found)
 
 
 async def _registry(connection: AsyncConnection) -> str:

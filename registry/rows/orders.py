@@ -20,6 +20,7 @@ _ORDERS = (
         POOL_ORDER,
         cast(func.extract("epoch", POOL_ORDER.c.ends_at - _NOW), Float).label("left_s"),
         cast(func.extract("epoch", _NOW - POOL_ORDER.c.made_at), Float).label("age_s"),
+        (~_IS_NO_HOLD).label("is_hold"),
     )
     .where(POOL_ORDER.c.ends_at > _NOW)
     .order_by(POOL_ORDER.c.id)
@@ -79,6 +80,7 @@ def _order(found: RowMapping) -> Order:
         found["actor"],
         found["left_s"],
         found["age_s"],
+        found["is_hold"],
     )
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -449,6 +450,21 @@ async def test_a_process_that_starts_later_serves_nobody_who_is_paused(store: St
     async with open_gateway(store, query_wait_timeout=SHORT_S) as gateway:
         with pytest.raises(Paused):
             await value(gateway.switchboard, acme, "SELECT 1")
+
+
+async def test_a_hold_of_a_move_holds_up_and_is_answered_to_nobody(
+    store: Store, acme: Placement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_gateway(store) as gateway:
+        given = await store.give_order(Verb.PAUSE, of(acme), None, for_s=60, actor="a move")
+        orders = AsyncMock(return_value=[replace(given, is_hold=True)])
+        monkeypatch.setattr(store, "orders", orders)
+
+        await gateway.orders.run_once()
+
+        assert gateway.switchboard.gates.is_closed(acme)
+        [known] = await store.processes(given.id)
+        assert known.answer is None
 
 
 async def test_a_pause_holds_while_the_registry_is_away(store: Store, acme: Placement) -> None:

@@ -222,12 +222,13 @@ async def test_a_hold_leaves_an_operators_pause_alone(store: Store) -> None:
 async def test_what_an_operator_orders_leaves_a_hold_alone(store: Store, verb: Verb) -> None:
     move = await cutting_over(store)
     [hold] = await store.orders()
+    assert hold.is_hold
 
     given = await store.give_order(verb, Scope(Kind.TENANT, ACME), None, for_s=60, actor="alice")
 
     assert [order.id for order in await store.orders()] == [hold.id, given.id]
     await store.end_hold(move)
-    assert [order.id for order in await store.orders()] == [given.id]
+    assert [(order.id, order.is_hold) for order in await store.orders()] == [(given.id, False)]
 
 
 async def test_publishing_sends_everybody_to_the_new_place_and_ends_the_hold(store: Store) -> None:
