@@ -24,7 +24,7 @@ from moves.digests import delta_differs
 from moves.errors import CutoverMissed, MoveRefused, RowsDiffer
 from moves.fencing import Fence, leave_source, lock_tenant, open_target
 from moves.ground import Ground
-from moves.passes import apply_dirty
+from moves.passes import apply_dirty, look_up_by_key
 from moves.sequences import advance
 from moves.steps import Step
 from moves.strays import find_strays
@@ -113,6 +113,8 @@ async def draw_near(ground: Ground) -> None:
         for end in (target, source):
             await end.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (FLEET_LOCKS, ALL_ROWS))
         await _refuse_strange_rows(ground)
+        for end in (target, source):
+            await look_up_by_key(end)
     except BaseException as exc:
         await give_up(ground)
         if isinstance(exc, pg.LockNotAvailable):

@@ -69,11 +69,18 @@ async def open_pass(
     """
     async with source.transaction():
         await source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        await look_up_by_key(source)
         async with open_loading(target, way):
+            await look_up_by_key(target)
             yield await apply_dirty(source, target, way, tables, most=most)
         # The target has committed; now the log may forget.
         if at_target is not None:
             await at_target()
+
+
+async def look_up_by_key(connection: Connection) -> None:
+    """Until the open transaction ends, keys are looked up one by one, whatever the planner thinks."""
+    await connection.execute(_BY_KEY)
 
 
 async def apply_dirty(
@@ -82,7 +89,7 @@ async def apply_dirty(
     """Bring over what has changed, in transactions of the caller's that are open at both ends.
 
     At the source REPEATABLE READ, or READ COMMITTED under the tenant's exclusive lock; at the target
-    `moves.loading.open_loading`. Commit the target first.
+    `moves.loading.open_loading`; at both `look_up_by_key`. Commit the target first.
 
     Raises:
         StructureChanged: A table changed that is none of *tables*.
@@ -91,9 +98,6 @@ async def apply_dirty(
     if unknown := changed.keys() - {table.name for table in tables}:
         raise StructureChanged(way.tenant, f"table {min(unknown)!r} came during the move")
     touched = [table for table in tables if table.name in changed]
-    if touched:
-        await source.execute(_BY_KEY)
-        await target.execute(_BY_KEY)
     for table in touched:
         relation = table.within(way.target.placement.place.schema)
         for among, wanted in _chosen(way, table, way.target.placement.place.schema, changed[table.name]):

@@ -7,6 +7,7 @@ from fleet.access import Connection
 from moves.ends import End, Way
 from moves.errors import MoveRefused
 from moves.tables import Table
+from moves.together import together
 from tiergate.tenant import Tier
 
 # For numbers that were given to nobody we can see: by transactions that failed, or were told elsewhere.
@@ -42,10 +43,12 @@ async def advance(source: Connection, target: Connection, way: Way, tables: Sequ
     Raises:
         MoveRefused: One has used up so much that those who share the target's would soon have no numbers.
     """
-    here, there = await _states(source, way.source, tables), await _states(target, way.target, tables)
+    async with together() as tasks:
+        here = tasks.create_task(_states(source, way.source, tables), name="sequences here")
+        there = tasks.create_task(_states(target, way.target, tables), name="sequences there")
     moved = 0
-    for of, ours in here.items():
-        theirs = there[of]
+    for of, ours in here.result().items():
+        theirs = there.result()[of]
         if (wanted := reach(ours)) is None:
             continue
         if way.target.placement.tier is Tier.STANDARD and _is_spent(ours):

@@ -26,8 +26,11 @@ class Opening:
         self._begun: list[PGconn] = []
         self._wire: Wire | None = None
 
-    async def run(self) -> Wire:
+    async def run(self, *, is_ahead: bool = False) -> Wire:
         """Dial, log in, and ask the server for what we must know of it.
+
+        Args:
+            is_ahead: Nobody waits for it; see `Upkeep.welcome`.
 
         Raises:
             DatabaseUnavailable: It did not come to that within server_connect_timeout.
@@ -44,7 +47,7 @@ class Opening:
                 self._check(conn)
                 prepared = limits.max_prepared_statements if place.prepares else 0
                 self._wire = wire = Wire(conn, max_prepared=prepared)
-                await self._upkeep.welcome(wire)
+                await self._upkeep.welcome(wire, is_ahead=is_ahead)
         except TimeoutError as exc:
             # Beyond a pooler that has let us in, it may be one database alone that does not answer.
             is_stalled = self._wire is None or not place.via_pgbouncer

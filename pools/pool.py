@@ -13,12 +13,8 @@ from pools.closing import Closing, Start
 from pools.cluster import Cluster
 from pools.counts import Counts
 from pools.dialling import Dial, Dialling
-from pools.errors import (
-    DatabaseUnavailable,
-    DeadlineExceeded,
-    PlaceUnprotected,
-    PoolExhausted,
-)  # fmt: skip
+from pools.errors import DatabaseUnavailable, DeadlineExceeded, PlaceUnprotected, PoolExhausted
+from pools.growth import Growth
 from pools.idle import Idle
 from pools.opening import Opening
 from pools.protection import Protection
@@ -52,6 +48,7 @@ class Pool(Counts):
         self._emit = emit
         self._dialling = Dialling(place, cluster, self, emit)
         self._upkeep = Upkeep(cluster.clock, Protection(place, emit), via_pgbouncer=place.via_pgbouncer)
+        self._growth = Growth(self.grow)
         self._since = self._loop.time()
 
     @property
@@ -196,6 +193,8 @@ class Pool(Counts):
 
     def _want_no_more(self) -> None:
         """Leave the line for a permit that is not needed: another's wire would give way for nothing."""
+        if not self._queue:
+            self._growth.end()
         if self._budget.awaits(self) and not self._is_short:
             self._budget.unwant(self)
 
@@ -205,24 +204,26 @@ class Pool(Counts):
         """Dial for those who wait, as far as the pool's size, the cluster's budget and its server allow."""
         while self._is_short:
             if (dial := self._dialling.begin()) is None:
-                return
+                break
             self.opening += 1
             self._start(self._open(dial), f"dial {self.place.cluster}")
-        self._budget.unwant(self)
+        else:
+            self._budget.unwant(self)
+        if self._queue and 0 < self.size < self.sizes.most and not self._budget.awaits(self):
+            self._growth.stand()
 
     @property
     def _is_short(self) -> bool:
         """Whether one more connection should be dialled: for who waits, or to find the server again."""
         most, kept = self.sizes.most, len(self.resting) + self.active
-        wanted = max(
-            self._queue.servable(most), self.least - kept, self.cluster.breaker.is_open and not self.retired
-        )
+        waiting = min(self._queue.servable(most), self._growth.dials(has_any=kept > 0))
+        wanted = max(waiting, self.least - kept, self.cluster.breaker.is_open and not self.retired)
         return self.opening < wanted and self.size < most
 
     async def _open(self, dial: Dial) -> None:
         opening, wire, failed = Opening(self.place, self.limits, self._upkeep), None, None
         try:
-            wire = await opening.run()
+            wire = await opening.run(is_ahead=not self._queue)
         except DatabaseUnavailable as exc:
             failed = exc
         finally:
@@ -234,7 +235,7 @@ class Pool(Counts):
             self._dialling.end(dial, failed)
         if isinstance(failed, PlaceUnprotected):
             self._give_up(failed)
-        elif failed is not None:
+        else:
             self.look_again()
 
     def _welcome(self, wire: Wire) -> None:

@@ -13,6 +13,7 @@ from tests.support.places import (
     POOL,
     Heard,
     Places,
+    open_admin,
     open_places,
     open_pools,
     pool_limits,
@@ -124,6 +125,23 @@ async def test_a_warm_place_is_connected_before_anybody_asks_and_stays(two: list
 
         await until(goes)
         assert heard.of(PoolClosed)[-1].reason in {"idle", "evicted"}
+
+
+@pytest.mark.parametrize("is_warm", [True, False])
+async def test_the_server_has_loaded_what_requests_begin_with_where_nobody_waits_for_it(
+    places: Places, two: list[Placement], *, is_warm: bool
+) -> None:
+    acme = two[0]
+    async with open_pools(pool_limits()) as switchboard, open_admin(places.admin(acme.place)) as admin:
+        if is_warm:
+            switchboard.keep_warm([acme])
+        else:
+            await lent(switchboard, acme)
+        await until_idle(switchboard, acme, 1)
+        asked = "SELECT query FROM pg_stat_activity WHERE usename = %s"
+        [(last,)] = await (await admin.execute(asked, [acme.place.login])).fetchall()
+
+        assert ("tiergate.enter('', ''" in last) is is_warm
 
 
 async def test_places_that_are_warm_no_more_make_room_for_those_that_are(two: list[Placement]) -> None:

@@ -123,7 +123,7 @@ class FakeOpening:
         self.world.processes += 1
         self.world.dialled()
 
-    async def run(self) -> FakeWire:
+    async def run(self, *, is_ahead: bool = False) -> FakeWire:  # noqa: ARG002 - the real one's
         """Wait for the test's word."""
         try:
             return await self.future
@@ -359,7 +359,10 @@ class Machine(RuleBasedStateMachine):
             if budget.used < budget.limit and budget.dialling < budget.max_dials and cluster.breaker.allows():
                 for pool in self.switchboard.pools():
                     if not pool._dialling._backoff.is_on and pool.size < pool.sizes.most:
-                        assert pool.opening >= pool._queue.servable(pool.sizes.most)
+                        dials = pool._growth.dials(has_any=bool(pool.active or pool.idle))
+                        assert pool.opening >= min(pool._queue.servable(pool.sizes.most), dials)
+                        is_growing = pool._growth._timer is not None or budget.awaits(pool)
+                        assert is_growing or not (pool.waiting and pool.size)
 
     @invariant()
     def who_stands_in_line_for_a_permit_needs_one(self) -> None:
