@@ -23,6 +23,7 @@ from registry.moves import MoveState
 from tests.support.grounds import Ground, open_ground
 from tests.support.ledgers import APPLICATION
 from tests.support.postgres import run_sql
+from tests.support.waiting import wait_until
 from tests.support.workers import Task, worker_process
 from tiergate.deadline import Deadline
 from tiergate.tenant import TenantId, Tier
@@ -69,14 +70,19 @@ async def guess(ground: Ground, rows: int) -> Guess:
     began_s = loop.time()
     move = await ground.plan(tenant, CLUSTERS[1], soak_s=ENDS_S)
     task = Task(ground.site.registry_url, move.id, tenant, ground.site.folder / f"{move.id}.log")
+
+    async def cut() -> object:
+        return (await ground.store.move(move.id)).progress.get("cut")
+
     with step("Moving"):
         async with worker_process(task):
             now = await ground.comes_to(move.id, MoveState.SOAKING, within_s=ENDS_S)
             took_s = loop.time() - began_s
-    cut = now.progress.get("cut")
+            await wait_until(cut, within_s=60, what="the mover's word of its pause")
+    told = await cut()
     return Guess(
         rows, seen.rows, seen.size_bytes, seen.duration_s, round(took_s, 1), seen.pause_ms,
-        cut.get("pause_ms") if isinstance(cut, Mapping) else None, now.state,
+        told.get("pause_ms") if isinstance(told, Mapping) else None, now.state,
     )  # fmt: skip
 
 
