@@ -6,18 +6,16 @@ ends over (`moves.taking`), and reads there what is so.
 
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, replace
 from functools import partial
 
 import psycopg
 
-from fleet.access import Connection
 from fleet.errors import ClusterUnreachable
 from fleet.provision import Provisioner
 from moves import capture, cleaning, cutover, following, recording, stages
 from moves.acting import Acting
-from moves.ends import Way, open_end
+from moves.ends import Way
 from moves.fencing import Fence
 from moves.ground import Ground
 from moves.states import FEW_KEYS, asked, count_of, end_of
@@ -41,6 +39,7 @@ that nobody is refused where a hold is not ended. Who comes later waits at the f
 MOST_PASSES = 20
 """In a row. A tenant that changes rows faster than they are brought over is verified none the less; its
 cut-over is put off while the log is long, again and again, and the move's error says so."""
+_OUTWRITTEN = "it changes rows faster than they are brought over: let it do less, or wait until it does"
 
 
 class Mover(Acting):
@@ -123,12 +122,12 @@ class Mover(Acting):
 
     async def _bring(self, move: Move) -> Move:
         """Copy, catch up, verify, or wait: all of it brings rows to the target while the source serves."""
-        to, told, rows = None, dict(move.progress), 0
+        to, why, told, rows = None, None, dict(move.progress), 0
         piece = Deadline.after(self._piece_s)
         async with self._taken(await self._way(move), move, Deadline.after(BOUND_S)) as ground:
             match move.state:
                 case MoveState.COPYING:
-                    async with _open_probe(ground) as probe:
+                    async with stages.open_probe(ground, BOUND_S) as probe:
                         count = await stages.copy(ground, self._pacing(move), probe, piece)
                     rows = count.rows - stages.Count.of(told.get("copied")).rows
                     told["copied"] = count.told()
@@ -140,9 +139,11 @@ class Mover(Acting):
                     if brought.is_whole and (brought.keys <= FEW_KEYS or passes >= MOST_PASSES):
                         await stages.analyze(ground)
                         to = MoveState.VERIFYING
+                    elif passes >= MOST_PASSES:
+                        why = _OUTWRITTEN
                 case MoveState.VERIFYING:
                     verified = stages.Count.of(told.get("verified"))
-                    async with _open_probe(ground) as probe:
+                    async with stages.open_probe(ground, BOUND_S) as probe:
                         count = await stages.verify(ground, verified, self._pacing(move), probe, piece)
                     told["verified"] = count.told()
                     if count.is_done:
@@ -156,7 +157,9 @@ class Mover(Acting):
         if rows > 0:
             self._emit(MoveCopied(move.id, move.tenant, rows))
         now = replace(move, progress=told)
-        return now if to is None else await self._advance(now, to)
+        if to is None and why in {None, move.error}:
+            return now
+        return await self._advance(now, to or move.state, error=why)
 
     def _pacing(self, move: Move) -> stages.Pacing:
         return self._pacings.setdefault(move.id, stages.Pacing())
@@ -288,9 +291,3 @@ class Mover(Acting):
 def _has_soaked(move: Move) -> bool:
     """Whether the old place has been kept equal once, and so bears a guard of the move."""
     return move.progress.get("is_left") is True
-
-
-def _open_probe(ground: Ground) -> AbstractAsyncContextManager[Connection]:
-    """A connection of its own to the source, to feel how fast it is meanwhile."""
-    way = ground.way
-    return open_end(way.source, Deadline.after(BOUND_S), way.session)

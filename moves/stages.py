@@ -5,6 +5,7 @@ Every piece may be done twice. None of them decides what comes next.
 
 import time
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,6 +13,7 @@ from fleet.access import Connection
 from moves import capture, guard
 from moves.copying import copied, copy_chunk
 from moves.digests import compare_chunk
+from moves.ends import open_end
 from moves.errors import StructureChanged
 from moves.fencing import hold_stamp, unstamp
 from moves.following import catch_up
@@ -112,6 +114,12 @@ async def take_back(ground: Ground) -> None:
         await capture.remove(connection, way.move, schema)
         await guard.drop(connection, way)
         await unstamp(connection, way)
+
+
+def open_probe(ground: Ground, within_s: float) -> AbstractAsyncContextManager[Connection]:
+    """A connection of its own to the source, to feel how fast it is meanwhile."""
+    way = ground.way
+    return open_end(way.source, Deadline.after(within_s), way.session)
 
 
 async def copy(ground: Ground, pacing: Pacing, probe: Connection, deadline: Deadline) -> Count:

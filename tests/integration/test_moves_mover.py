@@ -2,10 +2,13 @@
 
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
-from moves import mover
+from moves import following, mover
+from moves.ground import Ground
+from moves.passes import Pass
 from registry.moves import MoveState
 from tests.support.movers import NOW, Movers, open_movers
 from tests.support.postgres import ThreeClusters
@@ -42,3 +45,25 @@ async def test_a_tenant_that_writes_faster_than_passes_is_moved_none_the_less(
 
     assert move.state is MoveState.DONE, move.error
     assert move.progress["passes"] == 3
+
+
+async def test_of_a_tenant_that_outwrites_every_pass_the_move_says_so_until_it_is_caught_up_with(
+    movers: Movers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_pass, passes = following.run_pass, itertools.count(1)
+
+    async def outwritten(ground: Ground) -> Pass:
+        return replace(await run_pass(ground), is_whole=next(passes) > 5)
+
+    monkeypatch.setattr(following, "run_pass", outwritten)
+    monkeypatch.setattr(mover, "MOST_PASSES", 3)
+    tenant, carries, told = await movers.tenant("outwrites"), movers.mover(), list[str | None]()
+    move = await movers.carry(await movers.plan(tenant, Tier.PREMIUM, NOW), MoveState.CATCHING_UP, carries)
+    steps = len(await movers.store.move_steps(move.id))
+    while move.state is MoveState.CATCHING_UP:
+        move = await carries.run_once(move)
+        told.append((await movers.store.move(move.id)).error)
+
+    assert [bool(error) for error in told] == [False, False, True, True, True, False]
+    assert "faster than they are brought" in str(told[2])
+    assert len(await movers.store.move_steps(move.id)) == steps + 2
