@@ -3,7 +3,7 @@
 import math
 from datetime import timedelta
 
-from sqlalchemy import Float, RowMapping, and_, cast, delete, func, insert, or_, select
+from sqlalchemy import Float, RowMapping, and_, cast, delete, exists, func, insert, or_, select
 
 from registry.orders import Kind, Order, Scope, Verb
 from registry.placement import PlaceId
@@ -14,13 +14,16 @@ from registry.tables import MOVE, POOL_ORDER
 
 _STANDING = [verb for verb in Verb if verb.stands]
 _NOW = func.clock_timestamp()
-_IS_NO_HOLD = POOL_ORDER.c.id.not_in(select(MOVE.c.hold_order).where(MOVE.c.hold_order.is_not(None)))
+# By the name that `begin_cutover` gives, for which there is an index; the move itself says whether it is so.
+_IS_HOLD = exists().where(
+    MOVE.c.id == func.substr(POOL_ORDER.c.actor, len("move ") + 1), MOVE.c.hold_order == POOL_ORDER.c.id
+)
 _ORDERS = (
     select(
         POOL_ORDER,
         cast(func.extract("epoch", POOL_ORDER.c.ends_at - _NOW), Float).label("left_s"),
         cast(func.extract("epoch", _NOW - POOL_ORDER.c.made_at), Float).label("age_s"),
-        (~_IS_NO_HOLD).label("is_hold"),
+        _IS_HOLD.label("is_hold"),
     )
     .where(POOL_ORDER.c.ends_at > _NOW)
     .order_by(POOL_ORDER.c.id)
@@ -50,7 +53,7 @@ class Orders(Processes):
         same = and_(POOL_ORDER.c.kind == scope.kind, POOL_ORDER.c.name == scope.name)
         is_over = POOL_ORDER.c.ends_at < _NOW
         if verb.stands or verb is Verb.RESUME:
-            is_over = or_(is_over, and_(same, POOL_ORDER.c.verb.in_(_STANDING), _IS_NO_HOLD))
+            is_over = or_(is_over, and_(same, POOL_ORDER.c.verb.in_(_STANDING), ~_IS_HOLD))
         async with self._changing() as connection:
             # At once, and so in the same order as whoever does the same now: neither waits for the other.
             await connection.execute(delete(POOL_ORDER).where(is_over))
