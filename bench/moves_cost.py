@@ -140,6 +140,7 @@ async def measure(
     for turn in count():
         async with worker_process(task) as process:
             await ground.comes_to(move.id, *_MOVING, within_s=60)
+            await asked(others, mover, options)  # does not count: a worker that has just begun finds its pace
             before = await ground.store.move(move.id)
             samples = await asked(others, mover, options)
             now = await ground.store.move(move.id)
