@@ -28,9 +28,9 @@ class Growth:
         """How many may be under way; *has_any* says whether there are connections that may come back."""
         return self._dials if has_any else max(1, self._dials)
 
-    def stand(self) -> None:
-        """Somebody waits."""
-        if self._timer is None:
+    def stand(self, most: int) -> None:
+        """Somebody waits, who may use a connection of *most*; with so many dials nobody waits for another."""
+        if self._timer is None and self._dials < most:
             self._timer = self._loop.call_later(PATIENCE_S, self._double)
 
     def end(self) -> None:

@@ -210,7 +210,7 @@ class Pool(Counts):
         else:
             self._budget.unwant(self)
         if self._queue and 0 < self.size < self.sizes.most and not self._budget.awaits(self):
-            self._growth.stand()
+            self._growth.stand(self.sizes.most)
 
     @property
     def _is_short(self) -> bool:

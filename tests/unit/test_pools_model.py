@@ -361,8 +361,8 @@ class Machine(RuleBasedStateMachine):
                     if not pool._dialling._backoff.is_on and pool.size < pool.sizes.most:
                         dials = pool._growth.dials(has_any=bool(pool.active or pool.idle))
                         assert pool.opening >= min(pool._queue.servable(pool.sizes.most), dials)
-                        is_growing = pool._growth._timer is not None or budget.awaits(pool)
-                        assert is_growing or not (pool.waiting and pool.size)
+                        is_growing = pool._growth._timer is not None or dials >= pool.sizes.most
+                        assert is_growing or budget.awaits(pool) or not (pool.waiting and pool.size)
 
     @invariant()
     def who_stands_in_line_for_a_permit_needs_one(self) -> None:

@@ -82,6 +82,18 @@ def test_a_pool_whose_queue_stands_dials_ever_more_at_a_time(machine: Machine) -
     assert dials == [1, 0, 1, 2, 4, 8]
 
 
+def test_a_queue_that_stands_for_hours_costs_nothing(machine: Machine) -> None:
+    machine.resize(budget=4, dials=4, size=4, least=0, reserve=0)
+    for _ in range(5):
+        ask(machine, "plain-a", TenantLimits(max_tenant_inflight=20, max_tenant_waiting=20))
+    for _ in range(100):
+        machine.time_passes(PATIENCE_S)
+
+    [pool] = machine.switchboard.pools()
+    assert (len(machine.world.dials), pool._growth._timer) == (4, None)
+    assert pool._growth.dials(has_any=True) < 8
+
+
 @pytest.mark.parametrize("is_of_server", [False, True])
 def test_nothing_is_evicted_for_who_may_not_dial(machine: Machine, *, is_of_server: bool) -> None:
     machine.resize(budget=3, dials=3, size=3, least=0, reserve=0)
