@@ -20,6 +20,8 @@ T = TypeVar("T")
 _REMEMBERED = 40
 _ENOUGH = 3
 _LONGEST_REST_S = 5.0
+_AFTER_S = 0.02
+"""Work, or rest, is in full swing by then."""
 _EVERY_S = 0.2
 _CHUNK_S = 0.2
 _CHUNK_BYTES = 4 << 20
@@ -86,13 +88,10 @@ class Throttle:
 
         async def listen() -> None:
             # Told to end rather than cancelled: a query that is cancelled costs a connection.
-            while not over.is_set():
+            wait_s = _AFTER_S
+            while not await _comes(over, within_s=wait_s):
                 self.pace.hear(await self._probe(), is_working=is_working)
-                try:
-                    async with asyncio.timeout(_EVERY_S):
-                        await over.wait()
-                except TimeoutError:
-                    continue
+                wait_s = _EVERY_S
 
         async with together() as tasks:
             tasks.create_task(listen(), name="probe the source")
@@ -112,6 +111,15 @@ FROM (SELECT clock_timestamp() AS since FROM (
 ) AS worked WHERE number > 0 OFFSET 0) AS rested,
 LATERAL (SELECT pg_sleep(0.001) WHERE rested.since IS NOT NULL OFFSET 0) AS slept
 """
+
+
+async def _comes(event: asyncio.Event, *, within_s: float) -> bool:
+    try:
+        async with asyncio.timeout(within_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def probe_of(connection: Connection) -> Callable[[], Awaitable[float]]:
